@@ -68,6 +68,10 @@ func run(ctx context.Context, self string) error {
 	if err != nil {
 		return err
 	}
+	// The Service address answers only once kube-proxy has been here, and that must not be waited for.
+	if endpoint := os.Getenv("CONTROL_PLANE_ENDPOINT"); endpoint != "" {
+		config.Host = "https://" + endpoint
+	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err

@@ -1,0 +1,141 @@
+"""Commands that the lab runs, their output kept in a log."""
+
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
+
+from trireme_lab.problem import Problem
+
+_running: set[subprocess.Popen[bytes]] = set()
+_stopping = threading.Event()
+
+
+class Log:
+    """The log file of one step; every command of the step writes into it."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+        self.path = path
+
+    def run(
+        self,
+        *command: str | Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        stdin: Path | str | None = None,
+    ) -> str:
+        """Run a command, its error output into the log.
+
+        Args:
+            command: program and arguments.
+            env: variables on top of this process's own.
+            cwd: working directory.
+            stdin: what the command reads: a file's path, or the text itself.
+
+        Returns:
+            What it printed on standard output, also kept in the log.
+
+        Raises:
+            Problem: it is not installed, or ended with another status than 0; the last line it printed is in the message.
+        """
+        words = [str(word) for word in command]
+        with self.path.open("ab") as log, _input(stdin) as source:
+            log.write(f"+ {' '.join(words)}\n".encode())
+            log.flush()
+            start = log.tell()
+            status, output = _communicate(words, env, cwd, source, log)
+            log.write(output)
+        if status:
+            raise Problem(f"{words[0]} failed: {self._last_line(start)} (log: {self.path})")
+        return output.decode(errors="replace")
+
+    def _last_line(self, start: int) -> str:
+        with self.path.open("rb") as log:
+            log.seek(start)
+            lines = log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1].strip() if lines else "it printed nothing"
+
+
+def _input(stdin: Path | str | None) -> IO[bytes]:
+    if isinstance(stdin, Path):
+        return stdin.open("rb")
+    source = tempfile.TemporaryFile()
+    source.write((stdin or "").encode())
+    source.seek(0)
+    return source
+
+
+def _communicate(
+    words: list[str],
+    env: Mapping[str, str] | None,
+    cwd: Path | None,
+    source: IO[bytes],
+    errors: IO[bytes],
+) -> tuple[int, bytes]:
+    if _stopping.is_set():
+        raise Problem(f"{words[0]} not started: another step failed")
+    try:
+        process = subprocess.Popen(
+            words,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            stdin=source,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+    except FileNotFoundError as missing:
+        raise Problem(f"{words[0]} is not installed") from missing
+    _running.add(process)
+    try:
+        output, _ = process.communicate()
+    finally:
+        _running.discard(process)
+    return process.returncode, output
+
+
+def stop_all() -> None:
+    """End every command that runs, and start no further one."""
+    _stopping.set()
+    for process in list(_running):
+        process.terminate()
+
+
+def succeeds(*command: str | Path, seconds: float = 10) -> bool:
+    """Tell whether a quick command ends with status 0 within the time."""
+    return answer(*command, seconds=seconds) is not None
+
+
+def answer(*command: str | Path, seconds: float = 10) -> str | None:
+    """Return what a quick command prints, or None when it is missing, fails or takes longer than the time."""
+    try:
+        done = subprocess.run(
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=seconds,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else None
+
+
+def wait_for(what: str, ready: Callable[[], bool], seconds: float, every: float = 0.2) -> None:
+    """Ask until it is so.
+
+    Raises:
+        Problem: it was not so within the time; names what was waited for.
+    """
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not ready():
+        if time.monotonic() > deadline:
+            raise Problem(f"{what}: not so after {seconds:.0f} s")
+        pause.wait(every)
