@@ -27,6 +27,11 @@ class Steps:
         self._logs = cache.root / "log"
 
     @contextmanager
+    def quiet(self, name: str) -> Iterator[Log]:
+        """Keep a log, and print nothing: for what takes no time worth telling."""
+        yield Log(self._logs / f"{name.replace(' ', '-')}.log")
+
+    @contextmanager
     def step(self, name: str) -> Iterator[Log]:
         """Time what runs inside and print its name, seconds and log when it ends.
 

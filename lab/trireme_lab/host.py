@@ -40,12 +40,12 @@ def free_gib(path: Path) -> float:
     return shutil.disk_usage(path).free / GIB
 
 
-def port_is_free(address: str, port: int) -> bool:
-    """Tell whether a server could listen there now."""
+def port_is_free(port: int) -> bool:
+    """Tell whether a server could listen on this port of every address now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((address, port))
+            probe.bind(("", port))
         except OSError:
             return False
     return True

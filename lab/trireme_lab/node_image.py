@@ -8,6 +8,8 @@ from trireme_lab.cache import Cache, digest
 from trireme_lab.commands import Log, answer, succeeds
 
 _PROBED = "kindest/node:v1.34.0"
+REPOSITORY = "trireme/node"
+"""What node images built here are called."""
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SHIM = "/usr/local/sbin/runc-shim"
 _CLUSTER_IMAGES = "/kind/images.tar"
@@ -18,9 +20,9 @@ def registry_answers() -> bool:
     return answer("docker", "manifest", "inspect", _PROBED, seconds=5) is not None
 
 
-def name() -> str:
-    """Return the tag of the node image that is built here; it changes with all that the image is built from."""
-    key = digest(
+def key() -> str:
+    """Return what a node image built here depends on."""
+    return digest(
         programs.cluster_key(),
         rootfs.node_key(),
         rootfs.pods_key(),
@@ -29,7 +31,11 @@ def name() -> str:
         str(engine.needs_shim()),
         archive.architecture(),
     )
-    return f"trireme/node:{key}"
+
+
+def name() -> str:
+    """Return the tag of the node image that is built here."""
+    return f"{REPOSITORY}:{key()}"
 
 
 def is_present(image: str) -> bool:

@@ -69,9 +69,14 @@ def pods(log: Log, cache: Cache) -> Path:
     return _obtain(log, cache, "rootfs-pods", pods_key(), "extract", NODE_SUITE, POD_PACKAGES)
 
 
+def base_key() -> str:
+    """Return what the workloads' Debian depends on."""
+    return digest(BASE_SUITE, *_LEAN)
+
+
 def base(log: Log, cache: Cache) -> Path:
     """Return the tar of the Debian that workload images are built from."""
-    return _obtain(log, cache, "rootfs-base", digest(BASE_SUITE, *_LEAN), "minbase", BASE_SUITE, ["ca-certificates"])
+    return _obtain(log, cache, "rootfs-base", base_key(), "minbase", BASE_SUITE, ["ca-certificates"])
 
 
 def _obtain(

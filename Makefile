@@ -1,0 +1,78 @@
+# Everything that people and CI do here; `make help` lists it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CACHE := $(or $(TRIREME_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trireme)
+UV := lab/uv.sh
+RUN := $(UV) run --frozen
+LAB := PYTHONPATH=lab python3 -m trireme_lab
+# Tools that the lab had to bring itself come last, so that the user's own win.
+export PATH := $(PATH):$(CACHE)/bin
+
+##@ Use
+
+.PHONY: demo
+demo: cluster-up ## Run the three samples: Dask, Celery, Spark
+	@$(LAB) demo
+
+##@ Cluster
+
+.PHONY: cluster-up
+cluster-up: python3 ## Bring up the kind cluster with the operator, or mend it
+	@$(LAB) up
+
+.PHONY: cluster-down
+cluster-down: python3 ## Remove the cluster
+	@$(LAB) down
+
+.PHONY: cluster-status
+cluster-status: python3 ## Say what stands of the cluster, and what is broken
+	@$(LAB) status
+
+.PHONY: cache-clean
+cache-clean: python3 ## Remove everything that was built once and kept outside the checkout
+	@$(LAB) cache-clean
+
+.PHONY: python3
+python3:
+	@command -v python3 >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& apt-get update && apt-get install --yes --no-install-recommends python3; } \
+		|| { echo "error: python3 (3.11 or newer) is missing: install it" >&2; exit 1; }
+
+##@ Development
+
+.PHONY: check
+check: python3 ## Lint, types, generated files, unit tests; needs no cluster
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+	$(RUN) lint-imports
+	$(MAKE) --no-print-directory verify
+	$(RUN) pytest tests/unit --quiet
+
+.PHONY: test
+test: check cluster-up ## Everything: check, then integration and end-to-end tests on the cluster
+	$(RUN) pytest tests/integration tests/e2e
+
+.PHONY: format
+format: python3 ## Format the code
+	$(RUN) ruff check --fix
+	$(RUN) ruff format
+
+.PHONY: generate
+generate: python3 ## Write the generated files: CRDs, locked requirements of the images
+	$(RUN) python -m trireme_operator.crds write
+	lab/requirements.sh write
+
+.PHONY: verify
+verify: python3 ## Tell whether the generated files are up to date
+	$(RUN) python -m trireme_operator.crds check
+	lab/requirements.sh check
+
+.PHONY: bench-lab
+bench-lab: python3 ## Measure the lab: cold, warm, up already, idle; writes bench/results/lab.md
+	python3 bench/lab.py
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,72 @@
+"""The lab's commands: up, down, status, demo, cache-clean."""
+
+import argparse
+import fcntl
+import sys
+import time
+from collections.abc import Callable
+
+from trireme_lab import cluster, engine, tools
+from trireme_lab.cache import Cache
+from trireme_lab.console import Steps, say
+from trireme_lab.demo import demo
+from trireme_lab.problem import Problem
+from trireme_lab.status import status
+from trireme_lab.up import up
+
+
+def _up(cache: Cache) -> None:
+    say("cluster-up")
+    up(cache)
+    missing = tools.folder(cache)
+    say(f"  kubectl --context {cluster.CONTEXT} get nodes" + (f"   (tools: {missing})" if missing.is_dir() else ""))
+
+
+def _down(cache: Cache) -> None:
+    if not engine.answers():
+        raise Problem("no Docker engine answers, so what it runs can't be removed: start it, or `make cluster-up` does")
+    with Steps(cache).step("remove the cluster") as log:
+        cluster.delete(log, tools.kind(log, cache))
+
+
+def _cache_clean(cache: Cache) -> None:
+    say(f"  {cache.empty() / 1024**3:.1f} GiB freed in {cache.root}")
+
+
+_COMMANDS: dict[str, Callable[[Cache], None]] = {
+    "up": _up,
+    "down": _down,
+    "status": status,
+    "demo": demo,
+    "cache-clean": _cache_clean,
+}
+
+
+def main() -> int:
+    """Run one command; return the process's exit status."""
+    parser = argparse.ArgumentParser(prog="python -m trireme_lab", description=__doc__)
+    parser.add_argument("command", choices=_COMMANDS)
+    command = parser.parse_args().command
+    cache = Cache.default()
+    start = time.monotonic()
+    try:
+        cache.root.mkdir(parents=True, exist_ok=True)
+        with (cache.root / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Problem("another run of the lab is at work: wait for it to end") from None
+            _COMMANDS[command](cache)
+    except Problem as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+    if command in ("up", "demo"):
+        say(f"done in {time.monotonic() - start:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""What runs in the cluster before a user comes: metrics-server and the operator."""
+
+from pathlib import Path
+
+from trireme_lab import images, paths
+from trireme_lab.cache import digest
+from trireme_lab.cluster import CONTEXT
+from trireme_lab.commands import Log, answer
+
+NAMESPACE = "trireme-system"
+RELEASE = "trireme"
+_MARK = "trireme-lab"
+_WAIT = "--timeout=120s"
+
+
+def key() -> str:
+    """Return what the deployed things depend on."""
+    return digest(paths.MANIFESTS, paths.CHARTS / "trireme", images.key(images.OPERATOR))
+
+
+def is_current(kubectl: Path) -> bool:
+    """Tell whether everything is deployed from these sources and available."""
+    base = (kubectl, f"--context={CONTEXT}", "--request-timeout=5s")
+    mark = answer(*base, "--namespace=kube-system", "get", "configmap", _MARK, "--output=jsonpath={.data.key}")
+    return mark == key() and unavailable(kubectl) == []
+
+
+def unavailable(kubectl: Path) -> list[str]:
+    """Return the Deployments of the lab that have no available pod, as namespace/name."""
+    text = answer(
+        *(kubectl, f"--context={CONTEXT}", "--request-timeout=5s", "get", "deployments", "--all-namespaces"),
+        '--output=jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name}={.status.availableReplicas}{"\\n"}{end}',
+    )
+    found = dict(line.split("=", 1) for line in (text or "").splitlines())
+    wanted = (
+        "kube-system/coredns",
+        "kube-system/metrics-server",
+        "local-path-storage/local-path-provisioner",
+        f"{NAMESPACE}/trireme-operator",
+    )
+    return [name for name in wanted if found.get(name, "") in ("", "0")]
+
+
+def metrics_server(log: Log, kubectl: Path) -> None:
+    """Apply metrics-server; its pod is waited for later."""
+    log.run(kubectl, f"--context={CONTEXT}", "apply", "--server-side", "--force-conflicts", f"--filename={paths.MANIFESTS}")
+
+
+def operator(log: Log, helm: Path) -> None:
+    """Install or upgrade the operator by its chart; its pods are replaced when its image changed."""
+    if not (paths.CHARTS / "trireme").exists(): return
+    log.run(
+        *(helm, f"--kube-context={CONTEXT}", "upgrade", RELEASE, paths.CHARTS / "trireme", "--install"),
+        *(f"--namespace={NAMESPACE}", "--create-namespace", "--reset-values"),
+        f"--set=replicas=1,podAnnotations.trireme\\.dev/image={images.key(images.OPERATOR)}",
+    )
+
+
+def settle(log: Log, kubectl: Path) -> None:
+    """Wait until everything is available, and leave the mark that it is.
+
+    Raises:
+        Problem: something is not available within two minutes; names it.
+    """
+    base = (kubectl, f"--context={CONTEXT}")
+    for namespace in ("kube-system", "local-path-storage", *([NAMESPACE] if (paths.CHARTS / "trireme").exists() else [])):
+        log.run(*base, f"--namespace={namespace}", "rollout", "status", "deployment", _WAIT)
+    log.run(*base, "wait", "--for=condition=Available", "apiservice/v1beta1.metrics.k8s.io", _WAIT)
+    mark = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {_MARK}, namespace: kube-system}}\ndata: {{key: {key()!r}}}\n"
+    log.run(*base, "apply", "--server-side", "--force-conflicts", "--filename=-", stdin=mark)
