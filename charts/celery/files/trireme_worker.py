@@ -1,0 +1,66 @@
+"""Start a Celery worker as a container's first process. Arguments: the application, then `celery worker`'s."""
+
+import signal
+import sys
+
+# The kernel drops signals that a container's first process has no handler for, and imports take a while.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+import json  # noqa: E402
+import os  # noqa: E402
+import threading  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from celery import signals  # noqa: E402
+from celery.app.utils import find_app  # noqa: E402
+
+STATE = Path(os.environ.get("TRIREME_STATE_DIR", "/tmp/trireme"))
+CONF = Path(os.environ.get("TRIREME_CONF_DIR", "/opt/trireme/conf"))
+HEARTBEAT = STATE / "heartbeat"
+DRAIN_SECONDS = float(os.environ.get("TRIREME_DRAIN_SECONDS", "30"))
+# A cold shutdown takes about 3 s; the rest is for a slow machine.
+REQUEUE_SECONDS = min(10.0, DRAIN_SECONDS / 4)
+CONNECT_RETRY_SECONDS = 0.2
+
+
+@signals.heartbeat_sent.connect
+def beat(**_):
+    """Note that the worker's event loop runs and its broker connection works."""
+    HEARTBEAT.touch()
+
+
+@signals.worker_shutting_down.connect
+def bound_drain(how, **_):
+    """End a warm shutdown in time: QUIT stops the running tasks and puts late-acknowledged ones back into the queue."""
+    if how == "Warm":
+        timer = threading.Timer(DRAIN_SECONDS - REQUEUE_SECONDS, os.kill, (os.getpid(), signal.SIGQUIT))
+        timer.daemon = True
+        timer.start()
+
+
+def configure(app) -> None:
+    """Set the chart's defaults where the application says nothing, and the chart's settings over all."""
+    defaults = json.loads((CONF / "defaults.json").read_text())
+    if app.connection_for_read().transport_cls == "redis":
+        # Redis alone can fetch no task before a process is free.
+        defaults["worker_disable_prefetch"] = True
+    app.conf.update({key: value for key, value in defaults.items() if not app.conf.value_set_for(key)})
+    app.conf.update(json.loads((CONF / "config.json").read_text()))
+
+
+def main() -> int:
+    """Run the worker until it is told to leave."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    HEARTBEAT.unlink(missing_ok=True)
+    app = find_app(sys.argv[1])
+    configure(app)
+    # Celery would wait for its broker by itself, but for seconds longer after each attempt.
+    with app.connection_for_read() as connection:
+        connection.ensure_connection(
+            interval_start=CONNECT_RETRY_SECONDS, interval_step=0, interval_max=CONNECT_RETRY_SECONDS
+        )
+    return app.start(["worker", *sys.argv[2:]]) or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+{{/* The ConfigMap with every file of the chart's files/ folder: start, drain and probe scripts. */}}
+{{- define "common.scripts" -}}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {{ include "common.name" . }}-scripts
+  labels:
+    {{- include "common.labels" (dict "root" .) | nindent 4 }}
+data:
+  {{- (.Files.Glob "files/*").AsConfig | nindent 2 }}
+{{- end -}}
+
+{{/*
+Traffic: only the cluster's own pods, its drivers and the operator reach its pods. The engines take code from
+whoever can connect, and only some of them know passwords.
+*/}}
+{{- define "common.networkPolicy" -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ include "common.name" . }}
+  labels:
+    {{- include "common.labels" (dict "root" .) | nindent 4 }}
+spec:
+  podSelector:
+    matchLabels:
+      app.kubernetes.io/instance: {{ include "common.name" . }}
+      app.kubernetes.io/part-of: trireme
+  policyTypes: [Ingress]
+  ingress:
+    - from:
+        - podSelector:
+            matchLabels:
+              app.kubernetes.io/instance: {{ include "common.name" . }}
+              app.kubernetes.io/part-of: trireme
+        - namespaceSelector: {}
+          podSelector:
+            matchLabels:
+              app.kubernetes.io/name: trireme
+              app.kubernetes.io/component: operator
+        {{- with .Values.networkPolicy.from }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+{{- end -}}
+
+{{/* Evictions a few workers at a time, so that those which stay can take over what the leaving ones hold. */}}
+{{- define "common.workerDisruptionBudget" -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ include "common.name" . }}-worker
+  labels:
+    {{- include "common.labels" (dict "root" . "component" "worker") | nindent 4 }}
+spec:
+  maxUnavailable: 25%
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels:
+      {{- include "common.selectorLabels" (dict "root" . "component" "worker") | nindent 6 }}
+{{- end -}}

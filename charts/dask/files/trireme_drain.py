@@ -1,0 +1,98 @@
+"""Dask worker preload: a readiness route, and the hand-over that the pod's preStop asks for with a flag file."""
+
+import asyncio
+import logging
+import os
+import time
+from pathlib import Path
+
+from distributed.comm import CommClosedError
+from distributed.core import Status
+from distributed.http.utils import RequestHandler
+
+logger = logging.getLogger("distributed.worker.drain")
+
+STATE = Path(os.environ.get("TRIREME_STATE_DIR", "/tmp/trireme"))
+REQUESTED = STATE / "drain"
+FINISHED = STATE / "drained"
+DRAIN_SECONDS = float(os.environ.get("TRIREME_DRAIN_SECONDS", "30"))
+# Time kept for moving results, when tasks do not end in time: a quarter, 60 s at most.
+HAND_OVER_SECONDS = min(60.0, DRAIN_SECONDS / 4)
+POLL_SECONDS = 0.1
+
+_watch: asyncio.Task | None = None
+
+
+def reset() -> None:
+    """Forget the requests of an earlier process in the same pod."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    REQUESTED.unlink(missing_ok=True)
+    FINISHED.unlink(missing_ok=True)
+
+
+def requested() -> bool:
+    """Whether the pod is to leave."""
+    return REQUESTED.exists()
+
+
+def finish() -> None:
+    """Let preStop return."""
+    FINISHED.touch()
+
+
+class Ready(RequestHandler):
+    """200 while the worker is registered with its scheduler."""
+
+    def get(self):
+        worker = self.server
+        registered = worker.status in (Status.running, Status.paused) and not worker.batched_stream.closed()
+        self.set_status(200 if registered else 503)
+        self.finish(worker.status.name)
+
+
+async def drain(worker) -> None:
+    """Take no more tasks, finish the running ones, move the results to other workers, leave the scheduler.
+
+    After the time given, running tasks are left behind (the scheduler runs them again elsewhere), results are not.
+    """
+    deadline = time.monotonic() + DRAIN_SECONDS - HAND_OVER_SECONDS
+    logger.info("Draining: %d tasks executing, %d results held", worker.state.executing_count, len(worker.data))
+    # The scheduler sends a worker in this state nothing more and gives its queue to others.
+    worker.status = Status.closing_gracefully
+    while (worker.state.executing or worker.state.long_running) and time.monotonic() < deadline:
+        await asyncio.sleep(POLL_SECONDS)
+    try:
+        retired = await asyncio.wait_for(
+            worker.scheduler.retire_workers(workers=[worker.address]), timeout=HAND_OVER_SECONDS
+        )
+    except (OSError, CommClosedError, asyncio.TimeoutError) as error:
+        logger.warning("Leaving without the scheduler: %r", error)
+    else:
+        if not retired and worker.data:
+            logger.warning("Leaving with %d results that no other worker could take", len(worker.data))
+
+
+async def watch(worker) -> None:
+    """Wait for the flag, then drain."""
+    while not requested():
+        await asyncio.sleep(POLL_SECONDS)
+    if worker.status in (Status.running, Status.paused):
+        await drain(worker)
+    finish()
+
+
+async def dask_setup(worker) -> None:
+    """Called by Dask when the worker starts."""
+    global _watch
+    worker.http_application.add_handlers(".*", [(r"/ready", Ready, {"dask_server": worker})])
+    _watch = asyncio.create_task(watch(worker))
+
+
+async def dask_teardown(worker) -> None:
+    """Called by Dask when the worker closes: outlive preStop, which would be reported as failed otherwise."""
+    if not requested():
+        return
+    finish()
+    deadline = time.monotonic() + 10 * POLL_SECONDS
+    while FINISHED.exists() and time.monotonic() < deadline:
+        await asyncio.sleep(POLL_SECONDS / 2)

@@ -1,0 +1,51 @@
+"""Start a Dask worker as a container's first process, with the drain loaded. Arguments are `dask worker`'s."""
+
+import signal
+import sys
+import time
+
+# The kernel drops signals that a container's first process has no handler for, and imports take a while.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+import socket  # noqa: E402
+
+import dask  # noqa: E402
+import trireme_drain  # noqa: E402
+from distributed.cli import dask_worker  # noqa: E402
+from distributed.comm.addressing import parse_host_port  # noqa: E402
+
+RETRY_SECONDS = 0.2
+
+
+def wait_for_scheduler(address: str) -> bool:
+    """Wait until the scheduler listens; False when the worker is to leave before that.
+
+    The worker would wait by itself, but backs off by seconds between its attempts.
+    """
+    host, port = parse_host_port(address.partition("://")[2])
+    while not trireme_drain.requested():
+        try:
+            socket.create_connection((host, port), timeout=5).close()
+        except OSError:
+            time.sleep(RETRY_SECONDS)
+        else:
+            return True
+    return False
+
+
+def add_preload() -> None:
+    """Have the worker load the drain, after whatever the configuration preloads."""
+    preload = dask.config.get("distributed.worker.preload")
+    argv = dask.config.get("distributed.worker.preload-argv")
+    dask.config.set({"distributed.worker.preload": [*([preload] if isinstance(preload, str) else preload), "trireme_drain"]})
+    if argv and not isinstance(argv[0], str):
+        dask.config.set({"distributed.worker.preload-argv": [*argv, []]})
+
+
+if __name__ == "__main__":
+    trireme_drain.reset()
+    if wait_for_scheduler(sys.argv[1]):
+        add_preload()
+        dask_worker.main()
+    else:
+        trireme_drain.finish()
