@@ -66,5 +66,7 @@ def settle(log: Log, kubectl: Path) -> None:
     for namespace in ("kube-system", "local-path-storage", *([NAMESPACE] if (paths.CHARTS / "trireme").exists() else [])):
         log.run(*base, f"--namespace={namespace}", "rollout", "status", "deployment", _WAIT)
     log.run(*base, "wait", "--for=condition=Available", "apiservice/v1beta1.metrics.k8s.io", _WAIT)
+    # kubectl remembers for ten minutes which APIs there are; this has it look again, so that `kubectl top` works at once.
+    log.run(*base, "api-resources", "--api-group=metrics.k8s.io")
     mark = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {_MARK}, namespace: kube-system}}\ndata: {{key: {key()!r}}}\n"
     log.run(*base, "apply", "--server-side", "--force-conflicts", "--filename=-", stdin=mark)

