@@ -1,4 +1,4 @@
-"""Start a Celery worker as a container's first process. Arguments: the application, then `celery worker`'s."""
+"""Start a Celery worker as a container's first process: the application, then `celery worker`'s arguments."""
 
 import signal
 import sys
@@ -11,7 +11,7 @@ import os  # noqa: E402
 import threading  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-from celery import signals  # noqa: E402
+from celery import Celery, signals  # noqa: E402
 from celery.app.utils import find_app  # noqa: E402
 
 STATE = Path(os.environ.get("TRIREME_STATE_DIR", "/tmp/trireme"))
@@ -23,22 +23,20 @@ REQUEUE_SECONDS = min(10.0, DRAIN_SECONDS / 4)
 CONNECT_RETRY_SECONDS = 0.2
 
 
-@signals.heartbeat_sent.connect
-def beat(**_):
+def beat(**_: object) -> None:
     """Note that the worker's event loop runs and its broker connection works."""
     HEARTBEAT.touch()
 
 
-@signals.worker_shutting_down.connect
-def bound_drain(how, **_):
-    """End a warm shutdown in time: QUIT stops the running tasks and puts late-acknowledged ones back into the queue."""
+def bound_drain(how: str, **_: object) -> None:
+    """End a warm shutdown in time: QUIT stops the running tasks and queues late-acknowledged ones again."""
     if how == "Warm":
         timer = threading.Timer(DRAIN_SECONDS - REQUEUE_SECONDS, os.kill, (os.getpid(), signal.SIGQUIT))
         timer.daemon = True
         timer.start()
 
 
-def configure(app) -> None:
+def configure(app: Celery) -> None:
     """Set the chart's defaults where the application says nothing, and the chart's settings over all."""
     defaults = json.loads((CONF / "defaults.json").read_text())
     if app.connection_for_read().transport_cls == "redis":
@@ -52,6 +50,8 @@ def main() -> int:
     """Run the worker until it is told to leave."""
     STATE.mkdir(parents=True, exist_ok=True)
     HEARTBEAT.unlink(missing_ok=True)
+    signals.heartbeat_sent.connect(beat)
+    signals.worker_shutting_down.connect(bound_drain)
     app = find_app(sys.argv[1])
     configure(app)
     # Celery would wait for its broker by itself, but for seconds longer after each attempt.

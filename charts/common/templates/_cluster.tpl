@@ -11,8 +11,8 @@ data:
 {{- end -}}
 
 {{/*
-Traffic: only the cluster's own pods, its drivers and the operator reach its pods. The engines take code from
-whoever can connect, and only some of them know passwords.
+Traffic: only the cluster's own pods, its drivers among them, reach its pods. The engines take code from whoever can
+connect, and only some of them know passwords. Policies add up, so whoever else may connect gets one of their own.
 */}}
 {{- define "common.networkPolicy" -}}
 apiVersion: networking.k8s.io/v1
@@ -33,14 +33,6 @@ spec:
             matchLabels:
               app.kubernetes.io/instance: {{ include "common.name" . }}
               app.kubernetes.io/part-of: trireme
-        - namespaceSelector: {}
-          podSelector:
-            matchLabels:
-              app.kubernetes.io/name: trireme
-              app.kubernetes.io/component: operator
-        {{- with .Values.networkPolicy.from }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
 {{- end -}}
 
 {{/* Evictions a few workers at a time, so that those which stay can take over what the leaving ones hold. */}}

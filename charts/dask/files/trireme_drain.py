@@ -1,4 +1,4 @@
-"""Dask worker preload: a readiness route, and the hand-over that the pod's preStop asks for with a flag file."""
+"""Dask worker preload: a readiness route, and the hand-over that preStop asks for with a flag file."""
 
 import asyncio
 import logging
@@ -6,7 +6,8 @@ import os
 import time
 from pathlib import Path
 
-from distributed.comm import CommClosedError
+from distributed import Worker
+from distributed.comm.core import CommClosedError
 from distributed.core import Status
 from distributed.http.utils import RequestHandler
 
@@ -20,7 +21,7 @@ DRAIN_SECONDS = float(os.environ.get("TRIREME_DRAIN_SECONDS", "30"))
 HAND_OVER_SECONDS = min(60.0, DRAIN_SECONDS / 4)
 POLL_SECONDS = 0.1
 
-_watch: asyncio.Task | None = None
+_watch: "asyncio.Task[None] | None" = None
 
 
 def reset() -> None:
@@ -40,23 +41,26 @@ def finish() -> None:
     FINISHED.touch()
 
 
-class Ready(RequestHandler):
+class Ready(RequestHandler):  # type: ignore[misc, unused-ignore]
     """200 while the worker is registered with its scheduler."""
 
-    def get(self):
+    def get(self) -> None:
+        """Answer a probe."""
         worker = self.server
         registered = worker.status in (Status.running, Status.paused) and not worker.batched_stream.closed()
         self.set_status(200 if registered else 503)
         self.finish(worker.status.name)
 
 
-async def drain(worker) -> None:
+async def drain(worker: Worker) -> None:
     """Take no more tasks, finish the running ones, move the results to other workers, leave the scheduler.
 
-    After the time given, running tasks are left behind (the scheduler runs them again elsewhere), results are not.
+    After the time given, running tasks are left behind, and the scheduler runs them again elsewhere;
+    results are moved all the same.
     """
     deadline = time.monotonic() + DRAIN_SECONDS - HAND_OVER_SECONDS
-    logger.info("Draining: %d tasks executing, %d results held", worker.state.executing_count, len(worker.data))
+    executing, held = worker.state.executing_count, len(worker.data)
+    logger.info("Draining: %d tasks executing, %d results held", executing, held)
     # The scheduler sends a worker in this state nothing more and gives its queue to others.
     worker.status = Status.closing_gracefully
     while (worker.state.executing or worker.state.long_running) and time.monotonic() < deadline:
@@ -65,14 +69,14 @@ async def drain(worker) -> None:
         retired = await asyncio.wait_for(
             worker.scheduler.retire_workers(workers=[worker.address]), timeout=HAND_OVER_SECONDS
         )
-    except (OSError, CommClosedError, asyncio.TimeoutError) as error:
+    except (OSError, CommClosedError, TimeoutError) as error:
         logger.warning("Leaving without the scheduler: %r", error)
     else:
         if not retired and worker.data:
             logger.warning("Leaving with %d results that no other worker could take", len(worker.data))
 
 
-async def watch(worker) -> None:
+async def watch(worker: Worker) -> None:
     """Wait for the flag, then drain."""
     while not requested():
         await asyncio.sleep(POLL_SECONDS)
@@ -81,15 +85,15 @@ async def watch(worker) -> None:
     finish()
 
 
-async def dask_setup(worker) -> None:
-    """Called by Dask when the worker starts."""
+async def dask_setup(worker: Worker) -> None:
+    """Set up the worker as it starts: Dask calls this."""
     global _watch
     worker.http_application.add_handlers(".*", [(r"/ready", Ready, {"dask_server": worker})])
     _watch = asyncio.create_task(watch(worker))
 
 
-async def dask_teardown(worker) -> None:
-    """Called by Dask when the worker closes: outlive preStop, which would be reported as failed otherwise."""
+async def dask_teardown(worker: Worker) -> None:
+    """Outlive preStop, which would be reported as failed otherwise: Dask calls this as the worker closes."""
     if not requested():
         return
     finish()

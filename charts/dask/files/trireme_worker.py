@@ -1,4 +1,4 @@
-"""Start a Dask worker as a container's first process, with the drain loaded. Arguments are `dask worker`'s."""
+"""Start a Dask worker, with the drain loaded, as a container's first process. Arguments as for `dask worker`."""
 
 import signal
 import sys
@@ -35,9 +35,10 @@ def wait_for_scheduler(address: str) -> bool:
 
 def add_preload() -> None:
     """Have the worker load the drain, after whatever the configuration preloads."""
-    preload = dask.config.get("distributed.worker.preload")
+    given = dask.config.get("distributed.worker.preload")
+    preload = [given] if isinstance(given, str) else given
     argv = dask.config.get("distributed.worker.preload-argv")
-    dask.config.set({"distributed.worker.preload": [*([preload] if isinstance(preload, str) else preload), "trireme_drain"]})
+    dask.config.set({"distributed.worker.preload": [*preload, "trireme_drain"]})
     if argv and not isinstance(argv[0], str):
         dask.config.set({"distributed.worker.preload-argv": [*argv, []]})
 
