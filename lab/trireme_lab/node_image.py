@@ -127,9 +127,9 @@ def _write_node(to: Path, built: Path, images: Path, kubernetes: str, pause: str
         layer.file(_CLUSTER_IMAGES, images)
         layer.folder("/etc/kubernetes/manifests")
         layer.file("/etc/systemd/journald.conf.d/container.conf", paths.NODE / "units" / "journald.conf")
-        for unit in ("load-images.service", "pod-masquerade.service"):
+        for unit in ("load-images.service", "pod-network.service"):
             layer.file(f"{units}/{unit}", paths.NODE / "units" / unit)
-        for unit in ("kubelet", "containerd", "undo-mount-hacks", "load-images", "pod-masquerade"):
+        for unit in ("kubelet", "containerd", "undo-mount-hacks", "load-images", "pod-network"):
             layer.link(f"{units}/multi-user.target.wants/{unit}.service", f"../{unit}.service")
         # It would register handlers in the host's kernel.
         layer.link(f"{units}/systemd-binfmt.service", "/dev/null")
