@@ -1,4 +1,4 @@
-"""Start a Dask worker with the drain loaded, as a container's first process; arguments as for `dask worker`."""
+"""Start a Dask worker with the drain loaded, as a container's first process. Arguments: `dask worker`'s."""
 
 import signal
 import sys
