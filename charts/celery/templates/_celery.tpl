@@ -1,5 +1,8 @@
 {{/* "true" when the broker is the chart's own. */}}
 {{- define "celery.ownBroker" -}}
+{{- if and .Values.broker.url .Values.broker.existingSecret -}}
+{{- fail "broker.url and broker.existingSecret both say where the broker is: use one of them" -}}
+{{- end -}}
 {{- if not (or .Values.broker.url .Values.broker.existingSecret) -}}true{{- end -}}
 {{- end -}}
 

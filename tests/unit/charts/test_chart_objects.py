@@ -1,0 +1,377 @@
+"""What the charts make of their values, beside the figures."""
+
+import json
+from typing import Any
+
+import pytest
+from charting import ENGINES, NAME, NAMESPACE, Object, Render, Rendered, container, environment, workloads
+from helm_python import HelmRenderError
+
+CONTROL = {
+    "dask": ("Deployment", "scheduler"),
+    "spark": ("StatefulSet", "master"),
+    "celery": ("StatefulSet", "broker"),
+}
+
+VARIANTS: list[tuple[str, Object]] = [
+    *((engine, {}) for engine in ENGINES),
+    ("spark", {"master": {"persistence": {"enabled": True, "storageClass": "fast"}}}),
+    ("celery", {"broker": {"persistence": {"enabled": True}}}),
+    ("celery", {"broker": {"existingSecret": "rabbit"}}),
+    ("celery", {"auth": {"existingSecret": "own"}, "queues": ["a", "b"]}),
+    *((engine, {"code": {"configMap": "tasks"}, "podLabels": {"a": "b"}}) for engine in ENGINES),
+    *((engine, {"image": "user/image", "replicas": 0, "drainSeconds": 5}) for engine in ENGINES),
+]
+
+every_variant = pytest.mark.parametrize(("engine", "values"), VARIANTS)
+every_engine = pytest.mark.parametrize("engine", ENGINES)
+
+
+@every_variant
+def test_pod_security_restricted(render: Render, engine: str, values: Object) -> None:
+    for workload in workloads(render(engine, values)):
+        pod = workload["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] == 1000
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["enableServiceLinks"] is False
+        for item in pod["containers"] + pod.get("initContainers", []):
+            assert item["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "readOnlyRootFilesystem": True,
+            }
+        kinds = {key for volume in pod.get("volumes", []) for key in volume} - {"name"}
+        assert kinds <= {"configMap", "emptyDir"}
+
+
+@every_variant
+def test_labels(render: Render, engine: str, values: Object) -> None:
+    objects = render(engine, values)
+    expected = {
+        "app.kubernetes.io/name": engine,
+        "app.kubernetes.io/instance": NAME,
+        "app.kubernetes.io/part-of": "trireme",
+        "app.kubernetes.io/managed-by": "Helm",
+    }
+    for item in objects.values():
+        assert expected.items() <= item["metadata"]["labels"].items()
+    for workload in workloads(objects):
+        labels = workload["spec"]["template"]["metadata"]["labels"]
+        assert expected.items() <= labels.items()
+        assert values.get("podLabels", {}).items() <= labels.items()
+        selector = workload["spec"]["selector"]["matchLabels"]
+        assert selector.items() <= labels.items()
+        assert selector["app.kubernetes.io/component"] == workload["metadata"]["name"].removeprefix(
+            f"{NAME}-"
+        )
+
+
+@every_engine
+def test_pods_keep_the_labels_they_are_selected_by(render: Render, engine: str) -> None:
+    mine = {"podLabels": {"app.kubernetes.io/component": "mine", "app.kubernetes.io/instance": "mine"}}
+    for workload in workloads(render(engine, mine)):
+        labels = workload["spec"]["template"]["metadata"]["labels"]
+        assert workload["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+@every_variant
+def test_services_and_budgets_select_their_pods(render: Render, engine: str, values: Object) -> None:
+    objects = render(engine, values)
+    pods = {item["metadata"]["name"]: item["spec"]["template"] for item in workloads(objects)}
+    for (kind, name), item in objects.items():
+        if kind == "Service":
+            assert item["spec"]["selector"].items() <= pods[name]["metadata"]["labels"].items()
+            ports = {port["name"] for port in pods[name]["spec"]["containers"][0]["ports"]}
+            assert {port["targetPort"] for port in item["spec"]["ports"]} <= ports
+        if kind == "PodDisruptionBudget":
+            selected = item["spec"]["selector"]["matchLabels"]
+            assert selected.items() <= pods[f"{NAME}-worker"]["metadata"]["labels"].items()
+
+
+@every_variant
+def test_only_the_clusters_own_pods_may_connect(render: Render, engine: str, values: Object) -> None:
+    policy = render(engine, values)["NetworkPolicy", NAME]["spec"]
+    own = {"matchLabels": {"app.kubernetes.io/instance": NAME, "app.kubernetes.io/part-of": "trireme"}}
+    assert policy == {
+        "podSelector": own,
+        "policyTypes": ["Ingress"],
+        "ingress": [{"from": [{"podSelector": own}]}],
+    }
+
+
+@every_engine
+def test_names(render: Render, engine: str) -> None:
+    kind, component = CONTROL[engine]
+    objects = render(engine)
+    assert {
+        (kind, f"{NAME}-{component}"),
+        ("Service", f"{NAME}-{component}"),
+        ("Deployment", f"{NAME}-worker"),
+        ("ConfigMap", f"{NAME}-conf"),
+        ("ConfigMap", f"{NAME}-scripts"),
+    } <= objects.keys()
+    assert ("Secret", f"{NAME}-auth") in objects or engine != "celery"
+
+
+@every_engine
+@pytest.mark.parametrize("name", ["1st", "a" * 46, "a.b"])
+def test_names_that_would_not_do(render: Render, engine: str, name: str) -> None:
+    with pytest.raises(HelmRenderError, match="release name"):
+        render(engine, name=name)
+
+
+@every_engine
+def test_the_longest_name_fits(render: Render, engine: str) -> None:
+    for kind, name in render(engine, name="a" * 45):
+        # A StatefulSet's pods carry its name and a hash of 10 in a label.
+        assert len(name) <= (52 if kind == "StatefulSet" else 63)
+
+
+@every_engine
+def test_scaling_changes_nothing_but_the_number(render: Render, engine: str) -> None:
+    def sized(replicas: int) -> Rendered:
+        password = {"auth": {"existingSecret": "own"}} if engine == "celery" else {}
+        objects = render(engine, {"replicas": replicas, **password})
+        assert objects["Deployment", f"{NAME}-worker"]["spec"].pop("replicas") == replicas
+        return objects
+
+    assert sized(0) == sized(7)
+
+
+@every_engine
+def test_requests_default_to_limits(render: Render, engine: str) -> None:
+    values = {"resources": {"limits": {"cpu": "1", "memory": "2Gi"}, "requests": {"cpu": "100m"}}}
+    assert container(render(engine, values)["Deployment", f"{NAME}-worker"])["resources"] == {
+        "limits": {"cpu": "1", "memory": "2Gi"},
+        "requests": {"cpu": "100m", "memory": "2Gi"},
+    }
+
+
+@every_engine
+def test_every_container_is_limited(render: Render, engine: str) -> None:
+    for workload in workloads(render(engine)):
+        resources = container(workload)["resources"]
+        assert resources["limits"].keys() == {"cpu", "memory"}
+        assert resources["requests"] == resources["limits"]
+
+
+@every_engine
+def test_probes_start_at_once(render: Render, engine: str) -> None:
+    for workload in workloads(render(engine)):
+        only = container(workload)
+        assert only["startupProbe"]["periodSeconds"] == 1
+        assert "readinessProbe" in only
+        probes = [only[name] for name in ("startupProbe", "readinessProbe", "livenessProbe") if name in only]
+        assert not any("initialDelaySeconds" in probe for probe in probes)
+
+
+@every_engine
+def test_drain(render: Render, engine: str) -> None:
+    objects = render(engine, {"drainSeconds": 77})
+    worker = objects["Deployment", f"{NAME}-worker"]
+    assert worker["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 77
+    assert environment(worker)["TRIREME_DRAIN_SECONDS"] == "77"
+    scripts = objects["ConfigMap", f"{NAME}-scripts"]["data"]
+    commands = [container(worker)["command"]]
+    if engine != "celery":
+        commands.append(container(worker)["lifecycle"]["preStop"]["exec"]["command"])
+    for command in commands:
+        assert command[1].removeprefix("/opt/trireme/scripts/") in scripts
+
+
+@every_engine
+def test_environment_has_each_name_once_and_the_users_wins(render: Render, engine: str) -> None:
+    given = [
+        {"name": "HOME", "value": "/home/me"},
+        {"name": "OWN", "value": "1"},
+        {"name": "OWN", "value": "1"},
+    ]
+    worker = render(engine, {"env": given})["Deployment", f"{NAME}-worker"]
+    names = [item["name"] for item in container(worker)["env"]]
+    assert len(names) == len(set(names))
+    assert environment(worker)["HOME"] == "/home/me"
+    assert environment(worker)["OWN"] == "1"
+    # A reference reaches only what stands before it.
+    for item in container(worker)["env"]:
+        for other in names[names.index(item["name"]) :]:
+            assert f"$({other})" not in item.get("value", "")
+
+
+@every_engine
+def test_code_is_mounted(render: Render, engine: str) -> None:
+    worker = render(engine, {"code": {"configMap": "tasks"}})["Deployment", f"{NAME}-worker"]
+    pod = worker["spec"]["template"]["spec"]
+    assert {"name": "code", "configMap": {"name": "tasks"}} in pod["volumes"]
+    (mount,) = [mount for mount in container(worker)["volumeMounts"] if mount["name"] == "code"]
+    assert mount["mountPath"] == environment(worker)["PYTHONPATH"]
+    assert mount["readOnly"] is True
+
+
+PLACEMENT: Object = {
+    "nodeSelector": {"disk": "fast"},
+    "affinity": {"nodeAffinity": {}},
+    "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    "priorityClassName": "high",
+}
+
+
+@every_engine
+def test_pod_words(render: Render, engine: str) -> None:
+    values = {
+        **PLACEMENT,
+        "imagePullPolicy": "Always",
+        "imagePullSecrets": [{"name": "registry"}],
+        "envFrom": [{"secretRef": {"name": "keys"}}],
+        "volumes": [{"name": "data", "emptyDir": {}}],
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+        "topologySpreadConstraints": [
+            {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+        ],
+        "podAnnotations": {"note": "x"},
+    }
+    worker = render(engine, values)["Deployment", f"{NAME}-worker"]
+    template = worker["spec"]["template"]
+    for word in (*PLACEMENT, "topologySpreadConstraints", "imagePullSecrets"):
+        assert template["spec"][word] == values[word]
+    assert container(worker)["envFrom"] == values["envFrom"]
+    assert container(worker)["imagePullPolicy"] == "Always"
+    assert values["volumes"][0] in template["spec"]["volumes"]
+    assert values["volumeMounts"][0] in container(worker)["volumeMounts"]
+    assert template["metadata"]["annotations"]["note"] == "x"
+
+
+@every_engine
+def test_control_pod_is_placed_by_itself(render: Render, engine: str) -> None:
+    kind, component = CONTROL[engine]
+    objects = render(engine, {component: PLACEMENT})
+    control = objects[kind, f"{NAME}-{component}"]["spec"]["template"]["spec"]
+    assert PLACEMENT.items() <= control.items()
+    assert not PLACEMENT.keys() & objects["Deployment", f"{NAME}-worker"]["spec"]["template"]["spec"].keys()
+
+
+CONFIG: dict[str, Object] = {
+    "dask": {"distributed": {"worker": {"memory": {"spill": False}}}},
+    "spark": {"spark.sql.shuffle.partitions": 8},
+    "celery": {"task_time_limit": 60},
+}
+
+
+@every_engine
+def test_changed_configuration_rolls_the_pods(render: Render, engine: str) -> None:
+    def annotations(values: Object) -> list[Any]:
+        return [
+            item["spec"]["template"]["metadata"]["annotations"] for item in workloads(render(engine, values))
+        ]
+
+    before, after = annotations({}), annotations({"config": CONFIG[engine]})
+    assert before == annotations({})
+    assert all(one != other for one, other in zip(before, after, strict=True) if one or other)
+
+
+def test_dask_config_keeps_the_api(render: Render) -> None:
+    routes = {"distributed": {"scheduler": {"http": {"routes": []}, "allowed-failures": 9}}}
+    text = render("dask", {"config": routes})["ConfigMap", f"{NAME}-conf"]["data"]["dask.yaml"]
+    assert "- distributed.http.scheduler.api" in text
+    assert "allowed-failures: 9" in text
+
+
+def test_spark_config(render: Render) -> None:
+    given = {
+        "spark.master": "local",
+        "spark.decommission.enabled": False,
+        "spark.executor.cores": 2,
+        "a.b": "x y",
+        "c": 1e7,
+    }
+    text = render("spark", {"config": given})["ConfigMap", f"{NAME}-conf"]["data"]["spark-defaults.conf"]
+    properties = dict(line.split(" ", 1) for line in text.splitlines())
+    assert properties["spark.master"] == f"spark://{NAME}-master.{NAMESPACE}.svc:7077"
+    assert properties["spark.decommission.enabled"] == "false"
+    assert properties["spark.executor.cores"] == "2"
+    assert properties["a.b"] == "x y"
+    assert properties["c"] == "10000000"
+    assert properties["spark.storage.decommission.enabled"] == "true"
+
+
+def test_celery_settings_lose_no_task(render: Render) -> None:
+    data = render("celery")["ConfigMap", f"{NAME}-conf"]["data"]
+    defaults = json.loads(data["defaults.json"])
+    assert defaults["task_acks_late"] is True
+    assert defaults["worker_prefetch_multiplier"] == 1
+
+
+def test_connections(render: Render) -> None:
+    dask = environment(render("dask")["Deployment", f"{NAME}-worker"])
+    assert dask["DASK_SCHEDULER_ADDRESS"] == f"tcp://{NAME}-scheduler.{NAMESPACE}.svc:8786"
+    spark = environment(render("spark")["Deployment", f"{NAME}-worker"])
+    assert spark["SPARK_MASTER"] == f"spark://{NAME}-master.{NAMESPACE}.svc:7077"
+    celery = environment(render("celery")["Deployment", f"{NAME}-worker"])
+    assert celery["REDIS_PASSWORD"] == {"secretKeyRef": {"name": f"{NAME}-auth", "key": "password"}}
+    broker = f"redis://:$(REDIS_PASSWORD)@{NAME}-broker.{NAMESPACE}.svc:6379"
+    assert celery["CELERY_BROKER_URL"] == f"{broker}/0"
+    assert celery["CELERY_RESULT_BACKEND"] == f"{broker}/1"
+
+
+def test_broker_password(render: Render) -> None:
+    first, second = (render("celery")["Secret", f"{NAME}-auth"]["data"]["password"] for _ in range(2))
+    assert first != second
+    given = render("celery", {"auth": {"existingSecret": "own"}})
+    assert not any(kind == "Secret" for kind, _ in given)
+    reference = {"secretKeyRef": {"name": "own", "key": "password"}}
+    for workload in workloads(given):
+        assert environment(workload)["REDIS_PASSWORD"] == reference
+
+
+@pytest.mark.parametrize(
+    ("broker", "url", "backend"),
+    [
+        ({"url": "amqp://a"}, "amqp://a", None),
+        ({"url": "amqp://a", "resultBackend": "redis://b"}, "amqp://a", "redis://b"),
+        (
+            {"existingSecret": "rabbit"},
+            {"secretKeyRef": {"name": "rabbit", "key": "url"}},
+            {"secretKeyRef": {"name": "rabbit", "key": "result-backend", "optional": True}},
+        ),
+    ],
+)
+def test_external_broker(render: Render, broker: Object, url: Any, backend: Any) -> None:
+    objects = render("celery", {"broker": broker})
+    assert not {kind for kind, _ in objects} & {"StatefulSet", "Service", "Secret"}
+    variables = environment(objects["Deployment", f"{NAME}-worker"])
+    assert variables["CELERY_BROKER_URL"] == url
+    assert variables.get("CELERY_RESULT_BACKEND") == backend
+
+
+def test_two_brokers_are_one_too_many(render: Render) -> None:
+    with pytest.raises(HelmRenderError, match=r"broker\.url and broker\.existingSecret"):
+        render("celery", {"broker": {"url": "amqp://a", "existingSecret": "b"}})
+
+
+def test_celery_command(render: Render) -> None:
+    values = {"app": "shop.tasks:app", "queues": ["fast", "slow"]}
+    command = container(render("celery", values)["Deployment", f"{NAME}-worker"])["command"]
+    assert command[2] == "shop.tasks:app"
+    assert {"--without-gossip", "--without-mingle", "--queues=fast,slow"} <= set(command)
+    plain = container(render("celery")["Deployment", f"{NAME}-worker"])["command"]
+    assert not any(word.startswith("--queues") for word in plain)
+
+
+@pytest.mark.parametrize(
+    ("engine", "component", "volume"), [("spark", "master", "recovery"), ("celery", "broker", "data")]
+)
+def test_persistence(render: Render, engine: str, component: str, volume: str) -> None:
+    def spec(**persistence: Any) -> Object:
+        objects = render(engine, {component: {"persistence": persistence}})
+        return objects["StatefulSet", f"{NAME}-{component}"]["spec"]
+
+    kept = spec(enabled=True, storageClass="fast", size="3Gi")
+    (claim,) = kept["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] == volume
+    assert claim["spec"]["storageClassName"] == "fast"
+    assert claim["spec"]["resources"] == {"requests": {"storage": "3Gi"}}
+    assert kept["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Delete"
+    fleeting = spec(enabled=False)
+    assert "volumeClaimTemplates" not in fleeting
+    assert {"name": volume, "emptyDir": {}} in fleeting["template"]["spec"]["volumes"]
