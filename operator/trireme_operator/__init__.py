@@ -1,0 +1,1 @@
+"""The operator behind WorkerCluster and WorkerJob."""

@@ -1,0 +1,98 @@
+"""Start-up: settings, watches, leader lease, workers."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+
+from trireme_operator import logs, metrics, settings
+from trireme_operator.api import WORKER_CLUSTER, WORKER_JOB, Key
+from trireme_operator.charts import Charts
+from trireme_operator.client import FAILURES, LightkubeClient
+from trireme_operator.lease import Leadership
+from trireme_operator.queue import Queue
+from trireme_operator.reconcile import Reconciler
+from trireme_operator.settings import Settings
+from trireme_operator.store import Store
+from trireme_operator.watch import Watches
+
+logger = logging.getLogger("trireme_operator")
+
+_RECONCILED = {WORKER_CLUSTER.kind, WORKER_JOB.kind}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def _work(queue: Queue, reconciler: Reconciler) -> None:
+    """Take keys from the queue for good; what goes wrong with one is tried again and holds up no other."""
+    while True:
+        key = await queue.get()
+        start = time.monotonic()
+        try:
+            again = await reconciler.reconcile(key)
+        except (*FAILURES, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            seconds = queue.failed(key)
+            metrics.RECONCILES.labels(key.kind, "error").inc()
+            logger.exception("reconcile failed", extra={"object": str(key), "retry_seconds": seconds, "error": str(error)})
+        else:
+            queue.done(key)
+            if again is not None:
+                queue.add_after(key, again)
+            metrics.RECONCILES.labels(key.kind, "success").inc()
+        metrics.RECONCILE_SECONDS.labels(key.kind).observe(time.monotonic() - start)
+        metrics.QUEUE_LENGTH.set(len(queue))
+
+
+async def run(options: Settings) -> None:
+    """Run the operator until it is told to end, or loses its lease."""
+    client, store, queue = LightkubeClient(options.namespace), Store(), Queue()
+
+    def ask(key: Key) -> None:
+        if key.kind in _RECONCILED:
+            queue.add(key)
+
+    watches = Watches(client, store, ask)
+    metrics.serve(options.port, watches.is_synced)
+    reconciler = Reconciler(store, client, Charts(options.charts), _now)
+    leadership = Leadership(client, options.own_namespace, options.identity, _now)
+    ended = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, ended.set)
+
+    async def lead() -> None:
+        if options.leader_election:
+            await leadership.acquire()
+        await watches.synced()
+        metrics.LEADER.set(1)
+        workers = [asyncio.create_task(_work(queue, reconciler)) for _ in range(options.workers)]
+        kept = asyncio.create_task(leadership.keep() if options.leader_election else asyncio.Event().wait())
+        # The first to end, by an error or the lease's loss, ends them all: two must not lead.
+        await asyncio.wait([*workers, kept], return_when=asyncio.FIRST_COMPLETED)
+
+    tasks = [asyncio.create_task(watches.run()), asyncio.create_task(lead()), asyncio.create_task(ended.wait())]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    if options.leader_election:
+        with contextlib.suppress(*FAILURES):
+            await leadership.release()
+    for task in done:
+        task.result()
+    if not ended.is_set():
+        raise SystemExit("ended without being told to")
+
+
+def main() -> None:
+    """Run with the settings of the command line."""
+    options = settings.parse(sys.argv[1:])
+    logs.set_up(options.log_level)
+    asyncio.run(run(options))
+
+
+if __name__ == "__main__":
+    main()

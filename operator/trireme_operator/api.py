@@ -1,0 +1,97 @@
+"""Names of the API and of what is put on objects."""
+
+from typing import Any, NamedTuple, TypeAlias
+
+GROUP = "trireme.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+Object: TypeAlias = dict[str, Any]
+"""A Kubernetes object as JSON."""
+
+LABEL_INSTANCE = "app.kubernetes.io/instance"
+LABEL_COMPONENT = "app.kubernetes.io/component"
+LABEL_NAME = "app.kubernetes.io/name"
+LABEL_PART_OF = "app.kubernetes.io/part-of"
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+PART_OF = "trireme"
+SELECTOR = f"{LABEL_PART_OF}={PART_OF}"
+"""What the operator watches of other APIs' objects."""
+
+CAPACITY_ANNOTATION = f"{GROUP}/capacity"
+"""On a worker Deployment: what one worker offers, as JSON."""
+
+JOB_LABEL = f"{GROUP}/job"
+"""On what belongs to a WorkerJob: its name."""
+
+
+class Kind(NamedTuple):
+    """An API's kind, and how its objects are found in it."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+
+    @property
+    def api_version(self) -> str:
+        """The apiVersion of its objects."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+WORKER_CLUSTER = Kind(GROUP, VERSION, "WorkerCluster", "workerclusters")
+WORKER_JOB = Kind(GROUP, VERSION, "WorkerJob", "workerjobs")
+JOB = Kind("batch", "v1", "Job", "jobs")
+POD = Kind("", "v1", "Pod", "pods")
+SECRET = Kind("", "v1", "Secret", "secrets")
+EVENT = Kind("", "v1", "Event", "events")
+LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
+CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps")
+DEPLOYMENT = Kind("apps", "v1", "Deployment", "deployments")
+STATEFUL_SET = Kind("apps", "v1", "StatefulSet", "statefulsets")
+
+CHART_KINDS = (
+    CONFIG_MAP,
+    Kind("", "v1", "Service", "services"),
+    Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
+    Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+    STATEFUL_SET,
+    DEPLOYMENT,
+)
+"""What engine charts render, in the order it is applied: what pods mount goes before them."""
+
+WATCHED = (WORKER_CLUSTER, WORKER_JOB, *CHART_KINDS, JOB, POD)
+
+
+class Key(NamedTuple):
+    """Which object: `kind` is the kind's name, unique among those that the operator knows."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.namespace}/{self.name}"
+
+
+def key_of(item: Object) -> Key:
+    """Return the key of an object."""
+    return Key(item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"])
+
+
+def owner_reference(owner: Object) -> Object:
+    """Return the reference that makes the owner's end the end of the object that carries it."""
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def owned_by(item: Object, owner: Object) -> bool:
+    """Tell whether the object is controlled by this very owner, not by a namesake of an earlier time."""
+    references = item["metadata"].get("ownerReferences", [])
+    return any(reference["uid"] == owner["metadata"]["uid"] for reference in references)

@@ -1,0 +1,173 @@
+"""The Kubernetes client: all that the operator says to the API server."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+import httpx2
+from lightkube import AsyncClient, KubeConfig
+from lightkube.core.exceptions import ApiError
+from lightkube.generic_resource import create_namespaced_resource
+from lightkube.types import CascadeType, PatchType
+
+from trireme_operator.api import EVENT, LEASE, SECRET, WATCHED, Key, Kind, Object
+from trireme_operator.plan.action import Delete, Patch
+
+MANAGER = "trireme-operator"
+WATCH_SECONDS = 300
+"""How long the API server keeps a watch open before it is made anew."""
+
+_CONFLICT = 409
+_NOT_FOUND = 404
+_KINDS = {kind.kind: kind for kind in (*WATCHED, SECRET, EVENT, LEASE)}
+
+FAILURES = (ApiError, httpx2.HTTPError)
+"""What a call raises when the API server refuses it or can't be reached."""
+
+
+class Client(Protocol):
+    """What reconciling asks of a client; every call may raise one of `FAILURES`."""
+
+    async def apply(self, item: Object) -> None:
+        """Apply an object, taking over its fields."""
+
+    async def create(self, item: Object) -> None:
+        """Create an object unless one of its name is there."""
+
+    async def patch(self, patch: Patch) -> None:
+        """Change an object, if it is there."""
+
+    async def delete(self, delete: Delete) -> None:
+        """Delete an object and what it owns, if it is there."""
+
+    async def write_status(self, key: Key, status: Object) -> None:
+        """Merge into the status of a cluster or job, if it is there; None removes a field."""
+
+    async def log_tail(self, namespace: str, pod: str, lines: int) -> str:
+        """Return the last lines of a pod's log; nothing if it is gone."""
+
+    async def record(self, event: Object) -> None:
+        """Record an event."""
+
+
+class LightkubeClient:
+    """The client that talks to an API server.
+
+    Args:
+        namespace: the only namespace to work in; None for all.
+    """
+
+    def __init__(self, namespace: str | None) -> None:
+        self._client = AsyncClient(config=KubeConfig.from_env().get(), field_manager=MANAGER, timeout=httpx2.Timeout(15))
+        self._namespace = namespace or "*"
+        self._resources = {kind.kind: create_namespaced_resource(*kind) for kind in _KINDS.values()}
+
+    async def list(self, kind: Kind, selector: str | None) -> tuple[list[Object], str]:
+        """Return all objects of a kind, and the version of the list."""
+        found = self._client.list(self._resources[kind.kind], namespace=self._namespace, labels=_labels(selector))
+        items = [_complete(item, kind) async for item in found]
+        return items, str(found.resourceVersion)
+
+    async def watch(self, kind: Kind, selector: str | None, version: str) -> AsyncIterator[tuple[str, Object]]:
+        """Yield what changes after a version of the list: ADDED, MODIFIED or DELETED, and the object.
+
+        Raises:
+            ApiError: with code 410 when the version is too old, and the list has to be taken anew.
+        """
+        watch = self._client.watch(
+            self._resources[kind.kind],
+            namespace=self._namespace,
+            labels=_labels(selector),
+            resource_version=version,
+            server_timeout=WATCH_SECONDS,
+        )
+        async for change, item in watch:
+            yield change, _complete(item, kind)
+
+    async def apply(self, item: Object) -> None:
+        """Apply an object, taking over its fields."""
+        await self._client.apply(self._typed(item), force=True)
+
+    async def create(self, item: Object) -> None:
+        """Create an object unless one of its name is there."""
+        try:
+            await self._client.create(self._typed(item))
+        except ApiError as error:
+            if error.status.code != _CONFLICT:
+                raise
+
+    async def patch(self, patch: Patch) -> None:
+        """Change an object, if it is there."""
+        await self._merge(self._resources[patch.kind.kind], patch.namespace, patch.name, patch.body)
+
+    async def delete(self, delete: Delete) -> None:
+        """Delete an object and what it owns, if it is there."""
+        try:
+            await self._client.delete(
+                self._resources[delete.kind.kind],
+                delete.name,
+                namespace=delete.namespace,
+                cascade=CascadeType.BACKGROUND,
+            )
+        except ApiError as error:
+            if error.status.code != _NOT_FOUND:
+                raise
+
+    async def write_status(self, key: Key, status: Object) -> None:
+        """Merge into the status of a cluster or job, if it is there; None removes a field."""
+        await self._merge(self._resources[key.kind].Status, key.namespace, key.name, {"status": status})
+
+    async def _merge(self, resource: Any, namespace: str, name: str, body: Object) -> None:
+        try:
+            await self._client.patch(resource, name, body, namespace=namespace, patch_type=PatchType.MERGE)
+        except ApiError as error:
+            if error.status.code != _NOT_FOUND:
+                raise
+
+    async def log_tail(self, namespace: str, pod: str, lines: int) -> str:
+        """Return the last lines of a pod's log; nothing if it is gone."""
+        try:
+            found = self._client.log(pod, namespace=namespace, tail_lines=lines)
+            return "".join([line async for line in found])
+        except ApiError as error:
+            if error.status.code != _NOT_FOUND:
+                raise
+            return ""
+
+    async def record(self, event: Object) -> None:
+        """Record an event."""
+        await self._client.create(self._typed(event))
+
+    async def get_lease(self, namespace: str, name: str) -> Object | None:
+        """Return a Lease, if it is there."""
+        try:
+            return dict(await self._client.get(self._resources[LEASE.kind], name, namespace=namespace))
+        except ApiError as error:
+            if error.status.code != _NOT_FOUND:
+                raise
+            return None
+
+    async def put_lease(self, lease: Object) -> bool:
+        """Create or replace a Lease; False when another one was quicker."""
+        write = self._client.replace if "resourceVersion" in lease["metadata"] else self._client.create
+        try:
+            await write(self._typed(lease))
+        except ApiError as error:
+            if error.status.code != _CONFLICT:
+                raise
+            return False
+        return True
+
+    def _typed(self, item: Object) -> Any:
+        return self._resources[item["kind"]].from_dict(item)
+
+
+def _labels(selector: str | None) -> dict[str, Any] | None:
+    if selector is None:
+        return None
+    name, _, value = selector.partition("=")
+    return {name: value}
+
+
+def _complete(item: Object, kind: Kind) -> Object:
+    """Items of a list say neither apiVersion nor kind."""
+    return {**item, "apiVersion": kind.api_version, "kind": kind.kind}

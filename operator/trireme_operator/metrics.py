@@ -1,0 +1,48 @@
+"""Prometheus metrics and health, over HTTP."""
+
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, Histogram, generate_latest
+
+RECONCILES = Counter("trireme_reconciles_total", "Reconciles that ended, by kind and result.", ["kind", "result"])
+RECONCILE_SECONDS = Histogram("trireme_reconcile_seconds", "Seconds that a reconcile took.", ["kind"])
+QUEUE_LENGTH = Gauge("trireme_queue_length", "Keys that wait for a reconcile or are in one.")
+LEADER = Gauge("trireme_leader", "1 while this operator reconciles.")
+
+
+def answer(path: str, ready: Callable[[], bool]) -> tuple[int, bytes]:
+    """Return status and body for a path."""
+    if path == "/metrics":
+        return 200, generate_latest(REGISTRY)
+    if path == "/healthz":
+        return 200, b"ok"
+    if path == "/readyz":
+        return (200, b"ok") if ready() else (503, b"not synced yet")
+    return 404, b"not found"
+
+
+def serve(port: int, ready: Callable[[], bool]) -> ThreadingHTTPServer:
+    """Serve /metrics, /healthz and /readyz from a thread.
+
+    Args:
+        port: to listen on.
+        ready: whether the operator has seen the cluster.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answer(self.path, ready)
+            self.send_response(status)
+            self.send_header("Content-Type", CONTENT_TYPE_LATEST if self.path == "/metrics" else "text/plain")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Probes are not worth a line."""
+
+    server = ThreadingHTTPServer(("", port), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True, name="metrics").start()
+    return server

@@ -1,0 +1,47 @@
+"""What a plan consists of."""
+
+from dataclasses import dataclass, field
+
+from trireme_operator.api import Kind, Object
+
+
+@dataclass(frozen=True)
+class Delete:
+    """An object to delete, only while it still is the one that was seen."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A merge patch of an object that can't be applied again as a whole."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    body: Object
+
+
+@dataclass
+class Plan:
+    """What one reconcile does, in this order.
+
+    Args:
+        apply: objects to apply where they are not so already.
+        create: objects to create unless they are there, and not to change after: Secrets, which the operator can't
+            read, and Jobs, whose template is fixed.
+        patch: changes to such objects.
+        delete: objects to delete.
+        status: the status to write if it differs; None to leave it.
+        again: seconds after which to look again although nothing was seen to change; None for never.
+    """
+
+    apply: list[Object] = field(default_factory=list)
+    create: list[Object] = field(default_factory=list)
+    patch: list[Patch] = field(default_factory=list)
+    delete: list[Delete] = field(default_factory=list)
+    status: Object | None = None
+    again: float | None = None

@@ -1,0 +1,66 @@
+"""Settings: flags, or environment variables of the same names."""
+
+import argparse
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an operator runs.
+
+    Args:
+        namespace: the only namespace that it looks after; None for all.
+        own_namespace: where it runs and keeps its Lease.
+        identity: its name among its replicas.
+        charts: folder of the engine charts.
+        port: of metrics and health.
+        workers: reconciles side by side.
+        leader_election: whether to wait for the Lease; off for one operator on a desk.
+        log_level: of the standard library's names.
+    """
+
+    namespace: str | None
+    own_namespace: str
+    identity: str
+    charts: Path
+    port: int
+    workers: int
+    leader_election: bool
+    log_level: str
+
+
+def parse(arguments: list[str], environment: dict[str, str] | None = None) -> Settings:
+    """Read the settings; an error ends the program as argparse does."""
+    env = dict(os.environ) if environment is None else environment
+
+    def default(name: str, otherwise: str) -> str:
+        return env.get(f"TRIREME_{name}", otherwise)
+
+    parser = argparse.ArgumentParser(prog="trireme-operator", description="Reconciles WorkerClusters and WorkerJobs.")
+    parser.add_argument("--namespace", default=default("NAMESPACE", ""), help="the only namespace to look after")
+    parser.add_argument("--own-namespace", default=default("OWN_NAMESPACE", "trireme-system"), help="where the lease is")
+    parser.add_argument("--identity", default=default("IDENTITY", socket.gethostname()), help="unique among replicas")
+    parser.add_argument("--charts", type=Path, default=default("CHARTS", "/opt/trireme/charts"), help="engine charts")
+    parser.add_argument("--port", type=int, default=default("PORT", "8080"), help="of /metrics, /healthz and /readyz")
+    parser.add_argument("--workers", type=int, default=default("WORKERS", "8"), help="reconciles side by side")
+    parser.add_argument(
+        "--leader-election",
+        action=argparse.BooleanOptionalAction,
+        default=default("LEADER_ELECTION", "true") == "true",
+        help="wait for the lease",
+    )
+    parser.add_argument("--log-level", default=default("LOG_LEVEL", "INFO"), choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    found = parser.parse_args(arguments)
+    return Settings(
+        namespace=found.namespace or None,
+        own_namespace=found.own_namespace,
+        identity=found.identity,
+        charts=found.charts,
+        port=found.port,
+        workers=found.workers,
+        leader_election=found.leader_election,
+        log_level=found.log_level,
+    )

@@ -1,0 +1,89 @@
+"""What was last seen of the cluster, by kind and key."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from trireme_operator.api import JOB_LABEL, LABEL_INSTANCE, WORKER_CLUSTER, WORKER_JOB, Key, Object, key_of
+
+
+class Store:
+    """Objects by key, with the look-ups that reconciling needs."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Key, Object] = {}
+        self._by_owner: dict[str, set[Key]] = defaultdict(set)
+
+    def get(self, key: Key) -> Object | None:
+        """Return what was last seen under a key."""
+        return self._objects.get(key)
+
+    def put(self, item: Object) -> None:
+        """Take in an object that was seen, in place of what was seen before."""
+        key = key_of(item)
+        self.remove(key)
+        self._objects[key] = item
+        for owner in _owners(item):
+            self._by_owner[owner].add(key)
+
+    def remove(self, key: Key) -> None:
+        """Forget an object that is gone."""
+        old = self._objects.pop(key, None)
+        for owner in _owners(old) if old else ():
+            self._by_owner[owner].discard(key)
+            if not self._by_owner[owner]:
+                del self._by_owner[owner]
+
+    def replace(self, kind: str, items: Iterable[Object]) -> set[Key]:
+        """Take in a whole list of a kind; return the keys whose objects came, changed or went."""
+        seen = {key_of(item): item for item in items}
+        before = {key: item for key, item in self._objects.items() if key.kind == kind}
+        gone = before.keys() - seen.keys()
+        new = {key for key, item in seen.items() if _version(item) != _version(before.get(key))}
+        for key in gone:
+            self.remove(key)
+        for key in new:
+            self.put(seen[key])
+        return gone | new
+
+    def owned(self, owner: Object) -> list[Object]:
+        """Return the objects that refer to an owner."""
+        return [self._objects[key] for key in sorted(self._by_owner.get(owner["metadata"]["uid"], ()))]
+
+    def of_kind(self, kind: str) -> list[Object]:
+        """Return all objects of a kind."""
+        return [item for key, item in self._objects.items() if key.kind == kind]
+
+
+def _owners(item: Object) -> list[str]:
+    return [reference["uid"] for reference in item["metadata"].get("ownerReferences", [])]
+
+
+def _version(item: Object | None) -> str | None:
+    return item["metadata"].get("resourceVersion") if item else None
+
+
+def concerned(item: Object, jobs: Iterable[Object]) -> set[Key]:
+    """Return the clusters and jobs to look at when an object came, changed or went.
+
+    Args:
+        item: the object.
+        jobs: every WorkerJob, for those that borrow a cluster.
+    """
+    key = key_of(item)
+    if key.kind == WORKER_JOB.kind:
+        return {key}
+    found: set[Key] = set()
+    if key.kind == WORKER_CLUSTER.kind:
+        found.add(key)
+        found |= {
+            key_of(job)
+            for job in jobs
+            if job["metadata"]["namespace"] == key.namespace
+            and job["spec"].get("clusterRef", {}).get("name") == key.name
+        }
+    labels = item["metadata"].get("labels", {})
+    if name := labels.get(JOB_LABEL):
+        found.add(Key(WORKER_JOB.kind, key.namespace, name))
+    if name := labels.get(LABEL_INSTANCE):
+        found.add(Key(WORKER_CLUSTER.kind, key.namespace, name))
+    return found

@@ -1,0 +1,77 @@
+"""Watches: events of the API server into the store and the queue."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from trireme_operator.api import SELECTOR, WATCHED, WORKER_CLUSTER, WORKER_JOB, Key, Kind, Object, key_of
+from trireme_operator.client import FAILURES, LightkubeClient
+from trireme_operator.store import Store, concerned
+
+logger = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 1.0
+_OWN = (WORKER_CLUSTER, WORKER_JOB)
+
+
+class Watches:
+    """Keeps the store like the cluster, and asks for a reconcile of what changed.
+
+    Args:
+        client: to list and watch with.
+        store: kept up to date.
+        ask: called with each key that is to be reconciled.
+    """
+
+    def __init__(self, client: LightkubeClient, store: Store, ask: Callable[[Key], None]) -> None:
+        self._client = client
+        self._store = store
+        self._ask = ask
+        self._behind = {kind.kind: asyncio.Event() for kind in WATCHED}
+
+    async def run(self) -> None:
+        """Watch every kind until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for kind in WATCHED:
+                group.create_task(self._follow(kind), name=f"watch {kind.kind}")
+
+    async def synced(self) -> None:
+        """Wait until every kind was listed once: before that, what is missing may only be unseen."""
+        for seen in self._behind.values():
+            await seen.wait()
+
+    def is_synced(self) -> bool:
+        """Tell whether every kind was listed once."""
+        return all(seen.is_set() for seen in self._behind.values())
+
+    async def _follow(self, kind: Kind) -> None:
+        selector = None if kind in _OWN else SELECTOR
+        while True:
+            try:
+                items, version = await self._client.list(kind, selector)
+                self._take_list(kind, items)
+                self._behind[kind.kind].set()
+                async for change, item in self._client.watch(kind, selector, version):
+                    self._take(change, item)
+            except FAILURES as error:
+                logger.warning("watch broke off, listing again", extra={"kind": kind.kind, "error": str(error)})
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    def _take_list(self, kind: Kind, items: list[Object]) -> None:
+        before = {key_of(item): item for item in self._store.of_kind(kind.kind)}
+        for key in self._store.replace(kind.kind, items):
+            item = self._store.get(key) or before[key]
+            self._ask_for(item)
+
+    def _take(self, change: str, item: Object) -> None:
+        if change == "DELETED":
+            self._store.remove(key_of(item))
+        elif change in ("ADDED", "MODIFIED"):
+            self._store.put(item)
+        else:
+            return
+        self._ask_for(item)
+
+    def _ask_for(self, item: Object) -> None:
+        for key in concerned(item, self._store.of_kind(WORKER_JOB.kind)):
+            self._ask(key)
