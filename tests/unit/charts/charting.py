@@ -19,6 +19,7 @@ def limits(cpu: Any = "1", memory: Any = "2Gi") -> Object:
 
 
 def container(workload: Object) -> Object:
+    only: Object
     (only,) = workload["spec"]["template"]["spec"]["containers"]
     return only
 

@@ -59,12 +59,13 @@ Worker = Callable[..., Object]
 
 
 def capacity(workload: Object) -> Object:
-    return json.loads(workload["metadata"]["annotations"]["trireme.dev/capacity"])
+    offered: Object = json.loads(workload["metadata"]["annotations"]["trireme.dev/capacity"])
+    return offered
 
 
 def flag(workload: Object, name: str) -> str:
     (found,) = [word for word in container(workload)["command"] if word.startswith(f"--{name}=")]
-    return found.partition("=")[2]
+    return str(found).partition("=")[2]
 
 
 @pytest.mark.parametrize(("cpu", "threads"), CPUS)
@@ -107,11 +108,12 @@ def test_spark_memory(worker: Worker, render: Render, memory: Any, mebibytes: in
 
 
 def spark_defaults(render: Render, values: Object) -> str:
-    return render("spark", values)["ConfigMap", f"{NAME}-conf"]["data"]["spark-defaults.conf"]
+    return str(render("spark", values)["ConfigMap", f"{NAME}-conf"]["data"]["spark-defaults.conf"])
 
 
 def celery_config(render: Render, values: Object) -> Object:
-    return json.loads(render("celery", values)["ConfigMap", f"{NAME}-conf"]["data"]["config.json"])
+    config: Object = json.loads(render("celery", values)["ConfigMap", f"{NAME}-conf"]["data"]["config.json"])
+    return config
 
 
 @pytest.mark.parametrize(("cpu", "processes"), CPUS)
