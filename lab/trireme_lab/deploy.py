@@ -48,7 +48,6 @@ def metrics_server(log: Log, kubectl: Path) -> None:
 
 def operator(log: Log, helm: Path) -> None:
     """Install or upgrade the operator by its chart; its pods are replaced when its image changed."""
-    if not (paths.CHARTS / "trireme").exists(): return
     log.run(
         *(helm, f"--kube-context={CONTEXT}", "upgrade", RELEASE, paths.CHARTS / "trireme", "--install"),
         *(f"--namespace={NAMESPACE}", "--create-namespace", "--reset-values"),
@@ -63,7 +62,7 @@ def settle(log: Log, kubectl: Path) -> None:
         Problem: something is not available within two minutes; names it.
     """
     base = (kubectl, f"--context={CONTEXT}")
-    for namespace in ("kube-system", "local-path-storage", *([NAMESPACE] if (paths.CHARTS / "trireme").exists() else [])):
+    for namespace in ("kube-system", "local-path-storage", NAMESPACE):
         log.run(*base, f"--namespace={namespace}", "rollout", "status", "deployment", _WAIT)
     log.run(*base, "wait", "--for=condition=Available", "apiservice/v1beta1.metrics.k8s.io", _WAIT)
     # kubectl remembers for ten minutes which APIs there are; this has it look again, so that `kubectl top` works at once.

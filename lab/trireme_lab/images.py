@@ -13,11 +13,11 @@ from trireme_lab.problem import Problem
 BASE = "base"
 ENGINES = ("dask", "spark", "celery", "redis")
 OPERATOR = "operator"
-DEPLOYED = (*ENGINES, OPERATOR) if (paths.IMAGES / OPERATOR).exists() else ENGINES
+DEPLOYED = (*ENGINES, OPERATOR)
 """What the nodes need; the base is only built upon."""
 
 _LABEL = "trireme.dev/key"
-_OPERATOR_PARTS = ("operator", "charts", "images/operator")
+_OPERATOR_PARTS = ("operator/trireme_operator", "charts/common", "charts/dask", "charts/spark", "charts/celery", "images/operator")
 
 
 def tag(image: str) -> str:

@@ -42,14 +42,14 @@ class Up:
         missing = images.missing()
         image = self.asked
         if state is State.STANDING:
-            self.build(missing, node=False)
+            self.build(missing, node=False, archive=False)
         else:
             cluster.check_ports()
             if self.asked:
                 self.pull(self.asked)
             own = not self.asked and (node_image.is_present(node_image.name()) or not self.registry)
             image = node_image.name() if own else self.asked
-            self.build(missing, node=own and not node_image.is_present(node_image.name()))
+            self.build(missing, node=own and not node_image.is_present(node_image.name()), archive=True)
             self.create(image)
         self.load()
         self.deploy()
@@ -102,24 +102,22 @@ class Up:
                 except Problem as problem:
                     raise Problem(f"KIND_NODE_IMAGE={image}: no such image here, and it can't be pulled: {problem}") from problem
 
-    def build(self, missing: list[str], node: bool) -> None:
+    def build(self, missing: list[str], node: bool, archive: bool) -> None:
         """Build what is not there: the node image, the workload images; side by side.
 
         Args:
             missing: workload images to build.
             node: whether to build the node image.
+            archive: whether to write the archive of all workload images.
         """
         self.check_disk(missing, node)
         if node or (images.BASE in missing and not self.registry):
             with self.steps.quiet("prepare mmdebstrap") as log:
                 rootfs.prepare(log)
-        works = []
-        if missing:
-            works.append(lambda: self.build_images(missing))
+        works = [lambda: self.build_images(missing, archive)]
         if node:
             works.append(self.build_node_image)
-        if works:
-            together(*works)
+        together(*works)
 
     def build_node_image(self) -> None:
         """Build the node image from source."""
@@ -140,8 +138,8 @@ class Up:
         with self.steps.step("node image") as log:
             node_image.load(log, self.cache, parts["programs"], parts["node"], parts["pods"])
 
-    def build_images(self, missing: list[str]) -> None:
-        """Build workload images, the base first."""
+    def build_images(self, missing: list[str], archive: bool) -> None:
+        """Build workload images, the base first; and the archive of all, where a cluster will be made."""
         debian = None
         if images.BASE in missing and not self.registry:
             with self.steps.step("Debian for the images") as log:
@@ -149,11 +147,7 @@ class Up:
         for image in missing:
             with self.steps.step(f"image {image}") as log:
                 images.build(log, image, debian)
-        self.archive_images()
-
-    def archive_images(self) -> None:
-        """Write the archive that new nodes take their images from."""
-        if not images.archive_path(self.cache).exists():
+        if archive and not images.archive_path(self.cache).exists():
             with self.steps.step("archive of the images") as log:
                 images.write_archive(log, self.cache)
 
@@ -179,7 +173,6 @@ class Up:
         """Make the cluster anew; images go into the nodes while Kubernetes starts."""
         with self.steps.quiet("find kind") as log:
             kind = tools.kind(log, self.cache)
-        self.archive_images()
         found = cluster.observe(self.asked)
         if found is not State.ABSENT:
             say(f"  the cluster is {found.value}: it is made anew")

@@ -364,7 +364,8 @@ def test_celery_command(render: Render) -> None:
 def test_persistence(render: Render, engine: str, component: str, volume: str) -> None:
     def spec(**persistence: Any) -> Object:
         objects = render(engine, {component: {"persistence": persistence}})
-        return objects["StatefulSet", f"{NAME}-{component}"]["spec"]
+        found: Object = objects["StatefulSet", f"{NAME}-{component}"]["spec"]
+        return found
 
     kept = spec(enabled=True, storageClass="fast", size="3Gi")
     (claim,) = kept["volumeClaimTemplates"]
