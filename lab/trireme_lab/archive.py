@@ -28,7 +28,7 @@ class Layer:
     """A layer being written: a tar whose bytes depend on its content alone."""
 
     def __init__(self, path: Path) -> None:
-        self._tar = tarfile.open(path, "w", format=tarfile.GNU_FORMAT)  # noqa: SIM115: closed by __exit__
+        self._tar = tarfile.open(path, "w", format=tarfile.GNU_FORMAT)  # noqa: SIM115 (closed by __exit__)
         self._folders: set[str] = set()
 
     def __enter__(self) -> "Layer":

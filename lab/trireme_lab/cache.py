@@ -28,9 +28,7 @@ def _files(path: Path) -> Iterable[Path]:
     if path.is_file() or path.is_symlink():
         return [path]
     return sorted(
-        file
-        for file in path.rglob("*")
-        if (file.is_symlink() or file.is_file()) and "__pycache__" not in file.parts
+        file for file in path.rglob("*") if (file.is_symlink() or file.is_file()) and "__pycache__" not in file.parts
     )
 
 

@@ -145,7 +145,7 @@ def answers(kubectl: Path) -> bool:
 
 
 def reach(log: Log, kind: Path, kubectl: Path, seconds: float = 90) -> None:
-    """Wait until the API server answers and all nodes are Ready; an entry in the kubeconfig that is stale or gone is written anew.
+    """Wait until the API server answers and all nodes are Ready; mend the kubeconfig's entry if it is stale or gone.
 
     Raises:
         Problem: they are not within the time.
@@ -157,7 +157,9 @@ def reach(log: Log, kind: Path, kubectl: Path, seconds: float = 90) -> None:
 
 def not_ready(kubectl: Path) -> list[str]:
     """Return the nodes that are missing or not Ready."""
-    ready = '{range .items[*]}{.metadata.name}{" "}{range .status.conditions[?(@.type=="Ready")]}{.status}{end}{"\\n"}{end}'
+    ready = (
+        '{range .items[*]}{.metadata.name}{" "}{range .status.conditions[?(@.type=="Ready")]}{.status}{end}{"\\n"}{end}'
+    )
     text = answer(kubectl, f"--context={CONTEXT}", "get", "nodes", f"--output=jsonpath={ready}", "--request-timeout=5s")
     found = dict(line.split(" ", 1) for line in (text or "").splitlines())
     return [node for node in NODES if found.get(node) != "True"]

@@ -42,7 +42,7 @@ class Log:
             What it printed on standard output, also kept in the log.
 
         Raises:
-            Problem: it is not installed, or ended with another status than 0; the last line it printed is in the message.
+            Problem: it is not installed, or failed; the last line that it printed is in the message.
         """
         words = [str(word) for word in command]
         with self.path.open("ab") as log, _input(stdin) as source:
@@ -65,7 +65,7 @@ class Log:
 def _input(stdin: Path | str | None) -> IO[bytes]:
     if isinstance(stdin, Path):
         return stdin.open("rb")
-    source = tempfile.TemporaryFile()
+    source = tempfile.TemporaryFile()  # noqa: SIM115 (closed by the caller)
     source.write((stdin or "").encode())
     source.seek(0)
     return source

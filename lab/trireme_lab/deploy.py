@@ -43,7 +43,9 @@ def unavailable(kubectl: Path) -> list[str]:
 
 def metrics_server(log: Log, kubectl: Path) -> None:
     """Apply metrics-server; its pod is waited for later."""
-    log.run(kubectl, f"--context={CONTEXT}", "apply", "--server-side", "--force-conflicts", f"--filename={paths.MANIFESTS}")
+    log.run(
+        kubectl, f"--context={CONTEXT}", "apply", "--server-side", "--force-conflicts", f"--filename={paths.MANIFESTS}"
+    )
 
 
 def operator(log: Log, helm: Path) -> None:

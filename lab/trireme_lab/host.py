@@ -25,7 +25,10 @@ def has_systemd() -> bool:
 
 
 def lacks_sys_resource() -> bool:
-    """Tell whether the bounding set lacks CAP_SYS_RESOURCE: runc can then start neither a privileged container nor one with a negative OOM score."""
+    """Tell whether the bounding set lacks CAP_SYS_RESOURCE.
+
+    runc can then start neither a privileged container nor one with a negative OOM score.
+    """
     for line in Path("/proc/self/status").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == "CapBnd":

@@ -17,7 +17,14 @@ DEPLOYED = (*ENGINES, OPERATOR)
 """What the nodes need; the base is only built upon."""
 
 _LABEL = "trireme.dev/key"
-_OPERATOR_PARTS = ("operator/trireme_operator", "charts/common", "charts/dask", "charts/spark", "charts/celery", "images/operator")
+_OPERATOR_PARTS = (
+    "operator/trireme_operator",
+    "charts/common",
+    "charts/dask",
+    "charts/spark",
+    "charts/celery",
+    "images/operator",
+)
 
 
 def tag(image: str) -> str:

@@ -59,7 +59,7 @@ def cluster_key() -> str:
 
 
 def for_cluster(log: Log, cache: Cache) -> Path:
-    """Return the folder with every program of a node image, kubectl, and kind's files for a node; built first if need be."""
+    """Return the folder with a node image's programs, kubectl, and kind's files for a node; built if need be."""
 
     def build(folder: Path) -> None:
         _build(log, cache, folder, *_CLUSTER)

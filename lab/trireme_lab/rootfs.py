@@ -10,7 +10,7 @@ from trireme_lab.problem import Problem
 
 # Nothing that reads documentation runs in a container.
 _LEAN = (
-    "--aptopt=Acquire::Languages \"none\"",
+    '--aptopt=Acquire::Languages "none"',
     "--dpkgopt=force-unsafe-io",
     "--dpkgopt=path-exclude=/usr/share/doc/*",
     "--dpkgopt=path-exclude=/usr/share/man/*",
@@ -20,11 +20,13 @@ _LEAN = (
 NODE_SUITE = "bookworm"
 """Later releases' systemd no longer runs on hosts with cgroup v1."""
 
-NODE_PACKAGES = (
-    # kind's node: services, Kubernetes' helpers, and what kind's own scripts call.
-    "systemd conntrack iptables nftables iproute2 ethtool util-linux mount kmod libseccomp2 pigz e2fsprogs "
-    "bash ca-certificates curl jq procps hostname containerd runc containernetworking-plugins"
-).split()
+NODE_PACKAGES = [
+    *["systemd", "containerd", "runc", "containernetworking-plugins"],
+    # What Kubernetes calls.
+    *["conntrack", "iptables", "nftables", "iproute2", "ethtool", "util-linux", "mount", "kmod", "e2fsprogs"],
+    # What kind's scripts call, and containerd to unpack images.
+    *["bash", "ca-certificates", "curl", "jq", "procps", "hostname", "pigz", "libseccomp2"],
+]
 
 POD_PACKAGES = ["iptables", "busybox-static", "catatonit"]
 """What the control plane's images hold besides their program: kube-proxy's rules, a shell, a pause."""
@@ -56,7 +58,9 @@ def node_key() -> str:
 
 def node(log: Log, cache: Cache) -> Path:
     """Return the tar of a node's root file system."""
-    return _obtain(log, cache, "rootfs-node", node_key(), "minbase", NODE_SUITE, NODE_PACKAGES, paths.NODE / "settle.sh")
+    return _obtain(
+        log, cache, "rootfs-node", node_key(), "minbase", NODE_SUITE, NODE_PACKAGES, paths.NODE / "settle.sh"
+    )
 
 
 def pods_key() -> str:

@@ -100,7 +100,9 @@ class Up:
                 try:
                     log.run("docker", "pull", image)
                 except Problem as problem:
-                    raise Problem(f"KIND_NODE_IMAGE={image}: no such image here, and it can't be pulled: {problem}") from problem
+                    raise Problem(
+                        f"KIND_NODE_IMAGE={image}: no such image here, and it can't be pulled: {problem}"
+                    ) from problem
 
     def build(self, missing: list[str], node: bool, archive: bool) -> None:
         """Build what is not there: the node image, the workload images; side by side.

@@ -38,7 +38,9 @@ async def _work(queue: Queue, reconciler: Reconciler) -> None:
         except (*FAILURES, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             seconds = queue.failed(key)
             metrics.RECONCILES.labels(key.kind, "error").inc()
-            logger.exception("reconcile failed", extra={"object": str(key), "retry_seconds": seconds, "error": str(error)})
+            logger.exception(
+                "reconcile failed", extra={"object": str(key), "retry_seconds": seconds, "error": str(error)}
+            )
         else:
             queue.done(key)
             if again is not None:

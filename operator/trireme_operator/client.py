@@ -57,7 +57,9 @@ class LightkubeClient:
     """
 
     def __init__(self, namespace: str | None) -> None:
-        self._client = AsyncClient(config=KubeConfig.from_env().get(), field_manager=MANAGER, timeout=httpx2.Timeout(15))
+        self._client = AsyncClient(
+            config=KubeConfig.from_env().get(), field_manager=MANAGER, timeout=httpx2.Timeout(15)
+        )
         self._namespace = namespace or "*"
         self._resources = {kind.kind: create_namespaced_resource(*kind) for kind in _KINDS.values()}
 

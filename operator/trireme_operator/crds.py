@@ -136,14 +136,18 @@ def _cluster_spec() -> Schema:
             "What only Spark has.",
             {
                 "master": _control("master"),
-                "config": _map("Spark properties for daemons, executors and drivers.", _string("A value.", maxLength=4096)),
+                "config": _map(
+                    "Spark properties for daemons, executors and drivers.", _string("A value.", maxLength=4096)
+                ),
             },
         ),
         "celery": _object(
             "What only Celery has.",
             {
                 "app": _string("The application, as for `celery -A`.", minLength=1),
-                "queues": _list("Queues to consume; those that the application names if left out.", _string("A queue."), 64),
+                "queues": _list(
+                    "Queues to consume; those that the application names if left out.", _string("A queue."), 64
+                ),
                 "config": _free("Celery settings, in Celery's words."),
                 "broker": _control("broker"),
             },
@@ -156,7 +160,9 @@ def _cluster_spec() -> Schema:
             "image": _string("Image of the workers and of the engine's control pod.", minLength=1, maxLength=512),
             "replicas": _integer("Workers.", 0, 1000, default=1),
             "resources": _resources("A worker pod's total; what the engine's process may use follows from the limits."),
-            "drainSeconds": _integer("Seconds that a leaving worker may use to hand over its work.", 1, 86400, default=120),
+            "drainSeconds": _integer(
+                "Seconds that a leaving worker may use to hand over its work.", 1, 86400, default=120
+            ),
             "code": _code(),
             "env": {**_ENV, "description": "Environment variables of the workers, as in a pod."},
             "suspend": {
@@ -252,7 +258,9 @@ def worker_job() -> Schema:
                 "maximum": 31536000,
                 "description": "Seconds that the driver may take in all, retries included.",
             },
-            "ttlSecondsAfterFinished": _integer("Seconds until a job that has ended is deleted; never if left out.", 0, 2147483647),
+            "ttlSecondsAfterFinished": _integer(
+                "Seconds until a job that has ended is deleted; never if left out.", 0, 2147483647
+            ),
             "suspend": {"type": "boolean", "default": False, "description": "Neither start nor go on for now."},
         },
         required=["driver"],

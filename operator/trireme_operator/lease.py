@@ -50,9 +50,7 @@ class Leadership:
         clock: tells the time, with its zone.
     """
 
-    def __init__(
-        self, client: LightkubeClient, namespace: str, identity: str, clock: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, client: LightkubeClient, namespace: str, identity: str, clock: Callable[[], datetime]) -> None:
         self._client = client
         self._namespace = namespace
         self._identity = identity

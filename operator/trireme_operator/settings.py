@@ -41,7 +41,9 @@ def parse(arguments: list[str], environment: dict[str, str] | None = None) -> Se
 
     parser = argparse.ArgumentParser(prog="trireme-operator", description="Reconciles WorkerClusters and WorkerJobs.")
     parser.add_argument("--namespace", default=default("NAMESPACE", ""), help="the only namespace to look after")
-    parser.add_argument("--own-namespace", default=default("OWN_NAMESPACE", "trireme-system"), help="where the lease is")
+    parser.add_argument(
+        "--own-namespace", default=default("OWN_NAMESPACE", "trireme-system"), help="where the lease is"
+    )
     parser.add_argument("--identity", default=default("IDENTITY", socket.gethostname()), help="unique among replicas")
     parser.add_argument("--charts", type=Path, default=default("CHARTS", "/opt/trireme/charts"), help="engine charts")
     parser.add_argument("--port", type=int, default=default("PORT", "8080"), help="of /metrics, /healthz and /readyz")
@@ -52,7 +54,9 @@ def parse(arguments: list[str], environment: dict[str, str] | None = None) -> Se
         default=default("LEADER_ELECTION", "true") == "true",
         help="wait for the lease",
     )
-    parser.add_argument("--log-level", default=default("LOG_LEVEL", "INFO"), choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    parser.add_argument(
+        "--log-level", default=default("LOG_LEVEL", "INFO"), choices=("DEBUG", "INFO", "WARNING", "ERROR")
+    )
     found = parser.parse_args(arguments)
     return Settings(
         namespace=found.namespace or None,

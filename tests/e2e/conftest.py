@@ -16,7 +16,13 @@ CONTEXT = "kind-trireme"
 def run(*command, stdin=None, check=True, seconds=300):
     """Run a command; a failure shows all that it printed."""
     done = subprocess.run(
-        [str(word) for word in command], input=stdin, capture_output=True, text=True, timeout=seconds, cwd=TOP, check=False
+        [str(word) for word in command],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        cwd=TOP,
+        check=False,
     )
     if check and done.returncode:
         raise AssertionError(f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}")

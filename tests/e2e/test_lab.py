@@ -10,7 +10,13 @@ IMAGE = "trireme/celery:dev"  # the smallest with Python
 def pod(name, script, node=None, labels=None, **container):
     spec = {
         "containers": [
-            {"name": "main", "image": IMAGE, "imagePullPolicy": "Never", "command": ["python", "-c", script], **container}
+            {
+                "name": "main",
+                "image": IMAGE,
+                "imagePullPolicy": "Never",
+                "command": ["python", "-c", script],
+                **container,
+            }
         ],
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 1,
@@ -150,7 +156,14 @@ def test_drain_moves_a_pod_to_the_other_node(kubectl):
     before = kubectl.get("pods")["items"][0]["spec"]["nodeName"]
     other = next(node for node in NODES if node != before)
     try:
-        kubectl("drain", before, "--ignore-daemonsets", "--delete-emptydir-data", "--pod-selector=app=mover", "--timeout=60s")
+        kubectl(
+            "drain",
+            before,
+            "--ignore-daemonsets",
+            "--delete-emptydir-data",
+            "--pod-selector=app=mover",
+            "--timeout=60s",
+        )
         kubectl("rollout", "status", "deployment/mover", "--timeout=60s")
         running = [p for p in kubectl.get("pods")["items"] if "deletionTimestamp" not in p["metadata"]]
         assert [p["spec"]["nodeName"] for p in running] == [other]
@@ -172,7 +185,14 @@ def test_top_answers(kubectl):
 def test_restricted_namespaces_admit_the_projects_pods(kubectl, chart):
     kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
     run(
-        *("helm", "--kube-context=kind-trireme", f"--namespace={kubectl.namespace}", "install", "it", f"charts/{chart}"),
+        *(
+            "helm",
+            "--kube-context=kind-trireme",
+            f"--namespace={kubectl.namespace}",
+            "install",
+            "it",
+            f"charts/{chart}",
+        ),
         *("--set=replicas=1", "--set=resources.requests.cpu=50m", "--wait", "--timeout=180s"),
     )
     pods = kubectl.get("pods")["items"]
@@ -188,5 +208,14 @@ def test_the_operator_runs_restricted():
     system.wait("deployment/trireme-operator", "condition=Available")
     label = "pod-security.kubernetes.io/enforce=restricted"
     assert "trireme-system" in system("label", "--dry-run=server", "--overwrite", "namespace", "trireme-system", label)
-    warned = run("kubectl", "--context=kind-trireme", "label", "--dry-run=server", "--overwrite", "namespace", "trireme-system", label)
+    warned = run(
+        "kubectl",
+        "--context=kind-trireme",
+        "label",
+        "--dry-run=server",
+        "--overwrite",
+        "namespace",
+        "trireme-system",
+        label,
+    )
     assert "violate" not in warned.stderr

@@ -18,9 +18,14 @@ def green(make):
 
 
 def test_what_stands_is_left_alone(make):
-    before = run("docker", "ps", "--no-trunc", "--format={{.ID}} {{.Status}}", "--filter=name=trireme-").stdout.split()[0]
+    before = run("docker", "ps", "--no-trunc", "--format={{.ID}} {{.Status}}", "--filter=name=trireme-").stdout.split()[
+        0
+    ]
     green(make)
-    assert run("docker", "ps", "--no-trunc", "--format={{.ID}} {{.Status}}", "--filter=name=trireme-").stdout.split()[0] == before
+    assert (
+        run("docker", "ps", "--no-trunc", "--format={{.ID}} {{.Status}}", "--filter=name=trireme-").stdout.split()[0]
+        == before
+    )
 
 
 @pytest.mark.parametrize("stop", [("stop", "--time=1"), ("kill",)])
@@ -73,5 +78,7 @@ def test_a_half_made_cluster_is_made_anew(make):
     run("docker", "rm", "--force", "--volumes", WORKER)
     assert "half made" in make("cluster-status", check=False).stdout
     green(make)
-    names = {item["metadata"]["name"] for item in json.loads(Kubectl("default")("get", "nodes", "--output=json"))["items"]}
+    names = {
+        item["metadata"]["name"] for item in json.loads(Kubectl("default")("get", "nodes", "--output=json"))["items"]
+    }
     assert names == {"trireme-control-plane", WORKER}

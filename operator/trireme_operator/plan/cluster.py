@@ -198,4 +198,6 @@ def _progressing(workers: Object, ready: int, desired: int, problem: str | None)
         return Condition("Progressing", False, "InvalidSpec", "nothing changes before the spec is mended")
     if settled:
         return Condition("Progressing", False, "Settled", "as many workers are ready as are desired")
-    return Condition("Progressing", True, "WorkersChanging", f"{ready} of {desired} workers are ready, {total} are there")
+    return Condition(
+        "Progressing", True, "WorkersChanging", f"{ready} of {desired} workers are ready, {total} are there"
+    )

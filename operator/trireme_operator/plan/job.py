@@ -92,7 +92,9 @@ def plan(job: Object, observed: Observed, now: datetime, stamp: str) -> Plan:
     suspend = bool(job["spec"].get("suspend"))
     if observed.driver:
         if bool(observed.driver["spec"].get("suspend")) != suspend:
-            made.patch.append(Patch(JOB, job["metadata"]["namespace"], driver_name(job), {"spec": {"suspend": suspend}}))
+            made.patch.append(
+                Patch(JOB, job["metadata"]["namespace"], driver_name(job), {"spec": {"suspend": suspend}})
+            )
     elif observed.cluster and ready and not suspend:
         if "script" in job["spec"]["driver"]:
             made.apply.append(_script(job))
@@ -275,12 +277,16 @@ def _driver_running(observed: Observed) -> Condition:
     status = pod.get("status", {})
     for container in status.get("containerStatuses", []):
         if waiting := container.get("state", {}).get("waiting"):
-            return Condition("DriverRunning", False, waiting["reason"], waiting.get("message") or "the driver's container waits")
+            return Condition(
+                "DriverRunning", False, waiting["reason"], waiting.get("message") or "the driver's container waits"
+            )
         if terminated := container.get("state", {}).get("terminated"):
             return Condition("DriverRunning", False, terminated.get("reason", "Ended"), _exit(terminated))
     for condition in status.get("conditions", []):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return Condition("DriverRunning", False, condition.get("reason", "Unschedulable"), condition.get("message", ""))
+            return Condition(
+                "DriverRunning", False, condition.get("reason", "Unschedulable"), condition.get("message", "")
+            )
     running = status.get("phase") == "Running"
     return Condition("DriverRunning", running, status.get("phase", "Pending"), f"pod {pod['metadata']['name']}")
 
