@@ -1,5 +1,6 @@
 """What runs in the cluster before a user comes: metrics-server and the operator."""
 
+import json
 from pathlib import Path
 
 from trireme_lab import images, paths
@@ -29,7 +30,8 @@ def unavailable(kubectl: Path) -> list[str]:
     """Return the Deployments of the lab that have no available pod, as namespace/name."""
     text = answer(
         *(kubectl, f"--context={CONTEXT}", "--request-timeout=5s", "get", "deployments", "--all-namespaces"),
-        '--output=jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name}={.status.availableReplicas}{"\\n"}{end}',
+        "--output=jsonpath={range .items[*]}"
+        '{.metadata.namespace}/{.metadata.name}={.status.availableReplicas}{"\\n"}{end}',
     )
     found = dict(line.split("=", 1) for line in (text or "").splitlines())
     wanted = (
@@ -67,7 +69,8 @@ def settle(log: Log, kubectl: Path) -> None:
     for namespace in ("kube-system", "local-path-storage", NAMESPACE):
         log.run(*base, f"--namespace={namespace}", "rollout", "status", "deployment", _WAIT)
     log.run(*base, "wait", "--for=condition=Available", "apiservice/v1beta1.metrics.k8s.io", _WAIT)
-    # kubectl remembers for ten minutes which APIs there are; this has it look again, so that `kubectl top` works at once.
+    # kubectl remembers for ten minutes which APIs there are; this has it look again, for `kubectl top` to work.
     log.run(*base, "api-resources", "--api-group=metrics.k8s.io")
-    mark = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {_MARK}, namespace: kube-system}}\ndata: {{key: {key()!r}}}\n"
+    metadata = {"name": _MARK, "namespace": "kube-system"}
+    mark = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"key": key()}})
     log.run(*base, "apply", "--server-side", "--force-conflicts", "--filename=-", stdin=mark)

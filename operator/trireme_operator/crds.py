@@ -269,7 +269,8 @@ def worker_job() -> Schema:
                 _rule("has(self.clusterRef) != has(self.clusterTemplate)", "give either clusterRef or clusterTemplate"),
                 _rule("self.driver == oldSelf.driver", "driver can't change: make another job"),
                 _rule(
-                    "has(self.clusterRef) == has(oldSelf.clusterRef) && (!has(self.clusterRef) || self.clusterRef == oldSelf.clusterRef)",
+                    "has(self.clusterRef) == has(oldSelf.clusterRef)"
+                    " && (!has(self.clusterRef) || self.clusterRef == oldSelf.clusterRef)",
                     "clusterRef can't change: make another job",
                 ),
             ]

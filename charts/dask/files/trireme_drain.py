@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -77,12 +78,17 @@ async def drain(worker: Worker) -> None:
 
 
 async def watch(worker: Worker) -> None:
-    """Wait for the flag, then drain."""
+    """Wait for the flag, then drain and close."""
     while not requested():
         await asyncio.sleep(POLL_SECONDS)
-    if worker.status in (Status.running, Status.paused):
-        await drain(worker)
+    if worker.status not in (Status.running, Status.paused):
+        finish()
+        return
+    # It comes as soon as preStop returns, and would stop the worker in the middle of closing, where it hangs.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    await drain(worker)
     finish()
+    await worker.close()
 
 
 async def dask_setup(worker: Worker) -> None:
