@@ -63,9 +63,7 @@ def test_labels(render: Render, engine: str, values: Object) -> None:
         assert values.get("podLabels", {}).items() <= labels.items()
         selector = workload["spec"]["selector"]["matchLabels"]
         assert selector.items() <= labels.items()
-        assert selector["app.kubernetes.io/component"] == workload["metadata"]["name"].removeprefix(
-            f"{NAME}-"
-        )
+        assert selector["app.kubernetes.io/component"] == workload["metadata"]["name"].removeprefix(f"{NAME}-")
 
 
 @every_engine
@@ -226,9 +224,7 @@ def test_pod_words(render: Render, engine: str) -> None:
         "envFrom": [{"secretRef": {"name": "keys"}}],
         "volumes": [{"name": "data", "emptyDir": {}}],
         "volumeMounts": [{"name": "data", "mountPath": "/data"}],
-        "topologySpreadConstraints": [
-            {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
-        ],
+        "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
         "podAnnotations": {"note": "x"},
     }
     worker = render(engine, values)["Deployment", f"{NAME}-worker"]
@@ -261,9 +257,7 @@ CONFIG: dict[str, Object] = {
 @every_engine
 def test_changed_configuration_rolls_the_pods(render: Render, engine: str) -> None:
     def annotations(values: Object) -> list[Any]:
-        return [
-            item["spec"]["template"]["metadata"]["annotations"] for item in workloads(render(engine, values))
-        ]
+        return [item["spec"]["template"]["metadata"]["annotations"] for item in workloads(render(engine, values))]
 
     before, after = annotations({}), annotations({"config": CONFIG[engine]})
     assert before == annotations({})
