@@ -1,6 +1,7 @@
 """What the end-to-end tests share: kubectl on the cluster of `make cluster-up`, and a namespace each."""
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -58,6 +59,14 @@ def until(question, seconds=60):
             raise AssertionError(f"still {found!r} after {seconds} s")
         subprocess.run(["sleep", str(pause)], check=True)
     return found
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave an engine alone that the system, not the lab, looks after: others may have containers in it."""
+    if Path("/run/systemd/system").is_dir() or os.geteuid():
+        left_out = [item for item in items if item.get_closest_marker("engine")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture

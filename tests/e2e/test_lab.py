@@ -184,16 +184,11 @@ def test_top_answers(kubectl):
 @pytest.mark.parametrize("chart", ["dask", "spark", "celery"])
 def test_restricted_namespaces_admit_the_projects_pods(kubectl, chart):
     kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    kubectl("create", "configmap", "code", "--from-literal=tasks.py=import celery; app = celery.Celery('tasks')")
     run(
-        *(
-            "helm",
-            "--kube-context=kind-trireme",
-            f"--namespace={kubectl.namespace}",
-            "install",
-            "it",
-            f"charts/{chart}",
-        ),
-        *("--set=replicas=1", "--set=resources.requests.cpu=50m", "--wait", "--timeout=180s"),
+        *("helm", "--kube-context=kind-trireme", "install", "it", f"charts/{chart}"),
+        f"--namespace={kubectl.namespace}",
+        *("--set=replicas=1,resources.requests.cpu=50m,code.configMap=code", "--wait", "--timeout=180s"),
     )
     pods = kubectl.get("pods")["items"]
     assert {p["status"]["phase"] for p in pods} == {"Running"}

@@ -1,0 +1,62 @@
+"""The three results of the samples: by `make demo`, by hand, and nothing left after them."""
+
+import re
+
+import pytest
+from conftest import TOP, until
+
+SAMPLES = {
+    "dask-mean.yaml": ("mean", r"^0\.(499|500)\d*$"),
+    "celery-add.yaml": ("add", r"^8$"),
+    "spark-average-age.yaml": ("average-age", r"^2\.0$"),
+}
+LISTED = (
+    "workerclusters,workerjobs,deployments,statefulsets,jobs,pods,services,configmaps,secrets,"
+    "networkpolicies,poddisruptionbudgets,persistentvolumeclaims"
+)
+
+
+def own(kubectl):
+    """Return what is in the namespace beside what Kubernetes puts into every one."""
+    names = kubectl("get", LISTED, "--output=name", "--ignore-not-found").split()
+    return [name for name in names if name != "configmap/kube-root-ca.crt"]
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_a_sample_by_hand(kubectl, sample):
+    name, result = SAMPLES[sample]
+    kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    kubectl("apply", "--filename", TOP / "manifests" / "samples" / sample)
+    until(lambda: own(kubectl), seconds=10)
+    kubectl.wait(f"wj/{name}", "condition=Complete", seconds=240)
+    status = kubectl.get(f"wj/{name}")["status"]
+    assert re.match(result, status["output"].splitlines()[-1])
+    assert status["attempts"] == 1
+    assert {"startTime", "completionTime"} <= status.keys()
+    # The template's cluster goes when the job is done; the job stays.
+    until(lambda: not kubectl("get", "workerclusters,deployments,statefulsets", "--output=name").split())
+    assert f"workerjob.trireme.dev/{name}" in own(kubectl)
+    kubectl("delete", "--filename", TOP / "manifests" / "samples" / sample)
+    until(lambda: not own(kubectl), seconds=120)
+
+
+def test_every_part_of_a_sample_has_limits(kubectl):
+    kubectl("apply", *(f"--filename={TOP / 'manifests' / 'samples' / sample}" for sample in SAMPLES))
+
+    def containers():
+        pods = kubectl.get("pods")["items"]
+        parts = {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in pods}
+        wanted = {"scheduler", "master", "broker", "worker"}
+        return parts >= wanted and [container for pod in pods for container in pod["spec"]["containers"]]
+
+    for container in until(containers):
+        assert {"cpu", "memory"} <= container["resources"]["limits"].keys()
+    kubectl("delete", *(f"--filename={TOP / 'manifests' / 'samples' / sample}" for sample in SAMPLES))
+    until(lambda: not own(kubectl), seconds=180)
+
+
+def test_make_demo_prints_the_three_results(make):
+    printed = make("demo").stdout
+    found = dict(re.findall(r"^  (\S+) +[\d.]+ s  (.+)$", printed, re.MULTILINE))
+    for name, result in SAMPLES.values():
+        assert re.match(result, found[name]), printed
