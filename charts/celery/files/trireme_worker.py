@@ -19,7 +19,7 @@ CONF = Path(os.environ.get("TRIREME_CONF_DIR", "/opt/trireme/conf"))
 HEARTBEAT = STATE / "heartbeat"
 DRAIN_SECONDS = float(os.environ.get("TRIREME_DRAIN_SECONDS", "30"))
 # A cold shutdown takes about 3 s; the rest is for a slow machine.
-REQUEUE_SECONDS = min(10.0, DRAIN_SECONDS / 4)
+REQUEUE_SECONDS = min(10.0, DRAIN_SECONDS / 2)
 CONNECT_RETRY_SECONDS = 0.2
 
 
