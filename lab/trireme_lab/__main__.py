@@ -60,6 +60,10 @@ def main() -> int:
     except Problem as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
+    except OSError as problem:
+        # Such as a disk that fills up although there seemed to be room.
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130

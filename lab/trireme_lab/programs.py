@@ -1,5 +1,6 @@
 """Go programs built from modules: Kubernetes, kind, helm and what the cluster runs."""
 
+import json
 import re
 import shutil
 import sys
@@ -67,8 +68,8 @@ def for_cluster(log: Log, cache: Cache) -> Path:
         (folder / "server").rename(folder / "etcd")
         for name in ("kubectl", "kubeadm"):
             (folder / name).symlink_to("kubernetes")
-        module = log.run(_go(log, cache), "list", "-m", "-f", "{{.Dir}}", KIND, cwd=paths.GO_MODULE, env=_ENV).strip()
-        shutil.copytree(Path(module) / "images" / "base" / "files", folder / NODE_FILES, copy_function=_copy)
+        found = json.loads(log.run(_go(log, cache), "mod", "download", "-json", KIND, cwd=paths.GO_MODULE, env=_ENV))
+        shutil.copytree(Path(found["Dir"]) / "images" / "base" / "files", folder / NODE_FILES, copy_function=_copy)
 
     return cache.obtain("programs", cluster_key(), build)
 
