@@ -17,6 +17,7 @@ from trireme_lab.up import up
 
 def _up(cache: Cache) -> None:
     say("cluster-up")
+    cache.sweep()
     up(cache)
     missing = tools.folder(cache)
     say(f"  kubectl --context {cluster.CONTEXT} get nodes" + (f"   (tools: {missing})" if missing.is_dir() else ""))

@@ -77,6 +77,11 @@ class Cache:
         finally:
             remove(folder)
 
+    def sweep(self) -> None:
+        """Remove what interrupted builds left; nobody else may be building."""
+        for left in self.root.glob(f"*{_PARTIAL}"):
+            remove(left)
+
     def empty(self) -> int:
         """Remove everything; return the bytes that were in it."""
         size = sum(file.lstat().st_size for file in self.root.rglob("*") if not file.is_dir())

@@ -1,6 +1,7 @@
 """The Docker engine: the one that answers, or Debian's, installed and started."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -118,13 +119,13 @@ def start(log: Log, cache: Cache, shim: Path | None) -> None:
 
 
 def _forget_if_stale(pid_file: Path) -> None:
-    """Remove a PID file whose process is gone or is another program by now; dockerd would refuse to start."""
+    """Remove a PID file whose process is gone, dead but not reaped, or another program by now; dockerd would not start."""
     try:
-        pid = int(pid_file.read_text())
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
-    except (OSError, ValueError):
-        name = ""
-    if name not in ("dockerd", "containerd"):
+        # Name in brackets, then the state: proc(5).
+        name, state = re.findall(r"\((.*)\) (\S)", Path(f"/proc/{int(pid_file.read_text())}/stat").read_text())[0]
+    except (OSError, ValueError, IndexError):
+        name, state = "", ""
+    if name not in ("dockerd", "containerd") or state in "ZX":
         pid_file.unlink(missing_ok=True)
 
 
