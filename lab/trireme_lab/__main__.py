@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from trireme_lab import cluster, engine, tools
-from trireme_lab.cache import Cache
+from trireme_lab.cache import LOCK, Cache
 from trireme_lab.console import Steps, say
 from trireme_lab.demo import demo
 from trireme_lab.problem import Problem
@@ -52,7 +52,7 @@ def main() -> int:
     start = time.monotonic()
     try:
         cache.root.mkdir(parents=True, exist_ok=True)
-        with (cache.root / "lock").open("w") as lock:
+        with (cache.root / LOCK).open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

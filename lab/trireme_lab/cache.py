@@ -2,21 +2,31 @@
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _PARTIAL = ".partial"
+LOCK = "lock"
+"""Name of the file in the cache that is locked while the lab is at work."""
 
 
 def digest(*parts: str | bytes | Path) -> str:
-    """Return 12 hex digits that change with any of the parts; of a path, the names and bytes of its files count."""
+    """Return 12 hex digits that change with any of the parts.
+
+    Of a path, its files' names, bytes and permission to run count.
+
+    Raises:
+        FileNotFoundError: there is no such path.
+    """
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
             for file in _files(part):
-                total.update(f"{file.relative_to(part.parent)}\0".encode())
+                kind = "link" if file.is_symlink() else "program" if file.stat().st_mode & 0o100 else "file"
+                total.update(f"{file.relative_to(part.parent)}\0{kind}\0".encode())
                 total.update(str(file.readlink()).encode() if file.is_symlink() else file.read_bytes())
         else:
             total.update(part.encode() if isinstance(part, str) else part)
@@ -27,6 +37,8 @@ def digest(*parts: str | bytes | Path) -> str:
 def _files(path: Path) -> Iterable[Path]:
     if path.is_file() or path.is_symlink():
         return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(path)
     return sorted(
         file for file in path.rglob("*") if (file.is_symlink() or file.is_file()) and "__pycache__" not in file.parts
     )
@@ -59,7 +71,7 @@ class Cache:
         self.root.mkdir(parents=True, exist_ok=True)
         partial = entry.with_name(f"{entry.name}{_PARTIAL}")
         for old in self.root.glob(f"{name}-*"):
-            if len(old.name) - len(name) - 1 in (len(key), len(key) + len(_PARTIAL)):
+            if re.fullmatch(rf"[0-9a-z]{{{len(key)}}}({re.escape(_PARTIAL)})?", old.name[len(name) + 1 :]):
                 remove(old)
         partial.mkdir()
         build(partial)
@@ -85,7 +97,10 @@ class Cache:
     def empty(self) -> int:
         """Remove everything; return the bytes that were in it."""
         size = sum(file.lstat().st_size for file in self.root.rglob("*") if not file.is_dir())
-        remove(self.root)
+        for entry in self.root.glob("*"):
+            # Whoever empties the cache holds its lock.
+            if entry.name != LOCK:
+                remove(entry)
         return size
 
 

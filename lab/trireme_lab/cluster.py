@@ -97,7 +97,9 @@ def check_ports() -> None:
 
 def published(config: str) -> list[int]:
     """Return the ports of the host that a kind configuration fixes."""
-    return [int(port) for port in re.findall(r"(?m)^[^#\n]*\b(?:hostPort|apiServerPort):\s*([1-9]\d*)", config)]
+    without_comments = re.sub(r"(?m)(^|\s)#.*$", "", config)
+    found = re.findall(r"""\b(?:hostPort|apiServerPort)["']?\s*:\s*([1-9]\d*)""", without_comments)
+    return [int(port) for port in found]
 
 
 def make(log: Log, kind: Path, image: str | None) -> None:
@@ -112,7 +114,8 @@ def make(log: Log, kind: Path, image: str | None) -> None:
             *([f"--image={image}"] if image else []),
         )
     except Problem:
-        delete(log, kind)
+        # Also when this failed because something beside it did, after which the log starts no command.
+        answer(kind, "delete", "cluster", f"--name={NAME}", seconds=120)
         raise
 
 

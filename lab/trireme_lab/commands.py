@@ -1,6 +1,8 @@
 """Commands that the lab runs, their output kept in a log."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -13,6 +15,10 @@ from trireme_lab.problem import Problem
 
 _running: set[subprocess.Popen[bytes]] = set()
 _stopping = threading.Event()
+
+
+class Stopped(Problem):
+    """Ended only because something beside it failed; what that was is the problem to tell."""
 
 
 class Log:
@@ -50,16 +56,17 @@ class Log:
             log.flush()
             start = log.tell()
             status, output = _communicate(words, env, cwd, source, log)
+            errors = self.path.read_bytes()[start:]
             log.write(output)
         if status:
-            raise Problem(f"{words[0]} failed: {self._last_line(start)} (log: {self.path})")
+            said = _last_line(errors) or _last_line(output) or "it printed nothing"
+            raise Problem(f"{words[0]} failed: {said} (log: {self.path})")
         return output.decode(errors="replace")
 
-    def _last_line(self, start: int) -> str:
-        with self.path.open("rb") as log:
-            log.seek(start)
-            lines = log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1].strip() if lines else "it printed nothing"
+
+def _last_line(output: bytes) -> str:
+    lines = output.decode(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else ""
 
 
 def _input(stdin: Path | str | None) -> IO[bytes]:
@@ -79,7 +86,7 @@ def _communicate(
     errors: IO[bytes],
 ) -> tuple[int, bytes]:
     if _stopping.is_set():
-        raise Problem(f"{words[0]} not started: another step failed")
+        raise Stopped(f"{words[0]} not started: another step failed")
     try:
         process = subprocess.Popen(
             words,
@@ -88,22 +95,38 @@ def _communicate(
             stdin=source,
             stdout=subprocess.PIPE,
             stderr=errors,
+            # What it starts ends with it.
+            start_new_session=True,
         )
-    except FileNotFoundError as missing:
-        raise Problem(f"{words[0]} is not installed") from missing
+    except OSError as problem:
+        if problem.filename == words[0] and isinstance(problem, FileNotFoundError):
+            raise Problem(f"{words[0]} is not installed") from problem
+        raise Problem(f"{words[0]} can't be run: {problem}") from problem
     _running.add(process)
     try:
+        if _stopping.is_set():
+            _end(process)
         output, _ = process.communicate()
+    except BaseException:
+        _end(process)
+        raise
     finally:
         _running.discard(process)
+    if process.returncode and _stopping.is_set():
+        raise Stopped(f"{words[0]} ended: another step failed")
     return process.returncode, output
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+
+
 def stop_all() -> None:
-    """End every command that runs, and start no further one."""
+    """End every command that runs and every wait, and start no further one."""
     _stopping.set()
     for process in list(_running):
-        process.terminate()
+        _end(process)
 
 
 def succeeds(*command: str | Path, seconds: float = 10) -> bool:
@@ -134,8 +157,8 @@ def wait_for(what: str, ready: Callable[[], bool], seconds: float, every: float 
         Problem: it was not so within the time; names what was waited for.
     """
     deadline = time.monotonic() + seconds
-    pause = threading.Event()
     while not ready():
         if time.monotonic() > deadline:
             raise Problem(f"{what}: not so after {seconds:.0f} s")
-        pause.wait(every)
+        if _stopping.wait(every):
+            raise Stopped(f"{what}: no longer waited for, another step failed")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from trireme_lab import commands
 from trireme_lab.cache import Cache
-from trireme_lab.commands import Log
+from trireme_lab.commands import Log, Stopped
 from trireme_lab.problem import Problem
 
 _printing = threading.Lock()
@@ -49,10 +49,10 @@ class Steps:
 
 
 def together(*works: Callable[[], None]) -> None:
-    """Run works side by side; the first failure ends the others' commands.
+    """Run works side by side; the first failure ends the others' commands and waits.
 
     Raises:
-        Problem: the first one that a work raised.
+        Problem: the first one that a work raised of its own.
     """
     with ThreadPoolExecutor(max_workers=len(works) or 1) as pool:
         futures = [pool.submit(work) for work in works]
@@ -63,7 +63,7 @@ def together(*works: Callable[[], None]) -> None:
         except KeyboardInterrupt:
             commands.stop_all()
             raise
-    for future in done:
-        future.result()
-    for future in futures:
-        future.result()
+    first_done = sorted(futures, key=lambda future: future not in done)
+    raised = [problem for future in first_done if (problem := future.exception())]
+    for problem in sorted(raised, key=lambda problem: isinstance(problem, Stopped)):
+        raise problem

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from trireme_lab import images, paths
 from trireme_lab.cache import digest
-from trireme_lab.cluster import CONTEXT
-from trireme_lab.commands import Log, answer
+from trireme_lab.cluster import CONTEXT, NODES
+from trireme_lab.commands import Log, answer, wait_for
 
 NAMESPACE = "trireme-system"
 RELEASE = "trireme"
+_NAMESPACES = ("kube-system", "local-path-storage", NAMESPACE)
 _MARK = "trireme-lab"
 _WAIT = "--timeout=120s"
 
@@ -23,7 +24,7 @@ def is_current(kubectl: Path) -> bool:
     """Tell whether everything is deployed from these sources and available."""
     base = (kubectl, f"--context={CONTEXT}", "--request-timeout=5s")
     mark = answer(*base, "--namespace=kube-system", "get", "configmap", _MARK, "--output=jsonpath={.data.key}")
-    return mark == key() and unavailable(kubectl) == []
+    return mark == key() and unavailable(kubectl) == [] and outlived(kubectl) == []
 
 
 def unavailable(kubectl: Path) -> list[str]:
@@ -41,6 +42,26 @@ def unavailable(kubectl: Path) -> list[str]:
         f"{NAMESPACE}/trireme-operator",
     )
     return [name for name in wanted if found.get(name, "") in ("", "0")]
+
+
+def outlived(kubectl: Path) -> list[str]:
+    """Return the lab's pods whose status is from before their node last started, as namespace/name.
+
+    A node that starts again takes a while to notice which containers are gone; until then all seems well.
+    """
+    started = {node: answer("docker", "inspect", "--format={{.State.StartedAt}}", node) or "" for node in NODES}
+    found = []
+    for namespace in _NAMESPACES:
+        text = answer(
+            *(kubectl, f"--context={CONTEXT}", "--request-timeout=5s", f"--namespace={namespace}"),
+            *("get", "pods", "--output=json"),
+        )
+        for pod in json.loads(text)["items"] if text else []:
+            since = started.get(pod["spec"].get("nodeName", ""), "")[: len("2000-01-01T00:00:00")]
+            states = [status["state"] for status in pod["status"].get("containerStatuses", [])]
+            if any(state.get("running", {}).get("startedAt", since) < since for state in states):
+                found.append(f"{namespace}/{pod['metadata']['name']}")
+    return found
 
 
 def metrics_server(log: Log, kubectl: Path) -> None:
@@ -66,7 +87,8 @@ def settle(log: Log, kubectl: Path) -> None:
         Problem: something is not available within two minutes; names it.
     """
     base = (kubectl, f"--context={CONTEXT}")
-    for namespace in ("kube-system", "local-path-storage", NAMESPACE):
+    wait_for("pods are seen to have started again", lambda: outlived(kubectl) == [], seconds=120, every=0.5)
+    for namespace in _NAMESPACES:
         log.run(*base, f"--namespace={namespace}", "rollout", "status", "deployment", _WAIT)
     log.run(*base, "wait", "--for=condition=Available", "apiservice/v1beta1.metrics.k8s.io", _WAIT)
     # kubectl remembers for ten minutes which APIs there are; this has it look again, for `kubectl top` to work.

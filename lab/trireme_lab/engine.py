@@ -119,7 +119,7 @@ def start(log: Log, cache: Cache, shim: Path | None) -> None:
 
 
 def _forget_if_stale(pid_file: Path) -> None:
-    """Remove a PID file whose process is gone, dead but not reaped, or another program by now; dockerd would not start."""
+    """Remove a PID file that would keep dockerd from starting: its process is gone, unreaped, or another program."""
     try:
         # Name in brackets, then the state: proc(5).
         name, state = re.findall(r"\((.*)\) (\S)", Path(f"/proc/{int(pid_file.read_text())}/stat").read_text())[0]

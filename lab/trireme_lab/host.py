@@ -38,9 +38,18 @@ def lacks_sys_resource() -> bool:
 
 def free_gib(path: Path) -> float:
     """Return the free space, in GiB, of the file system that holds the path or its nearest existing parent."""
+    return shutil.disk_usage(_existing(path)).free / GIB
+
+
+def same_disk(one: Path, other: Path) -> bool:
+    """Tell whether two paths are, or would be, on one file system."""
+    return _existing(one).stat().st_dev == _existing(other).stat().st_dev
+
+
+def _existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent
-    return shutil.disk_usage(path).free / GIB
+    return path
 
 
 def port_is_free(port: int) -> bool:

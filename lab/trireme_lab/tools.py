@@ -1,5 +1,6 @@
 """The commands kind, kubectl and helm: the user's own where they exist, else built here or taken from a node."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,17 +11,17 @@ from trireme_lab.commands import Log, answer
 
 def kind(log: Log, cache: Cache) -> Path:
     """Return the kind command."""
-    return _present("kind", "version") or _link(cache, programs.tool(log, cache, programs.KIND))
+    return _present(cache, "kind", "version") or _link(cache, programs.tool(log, cache, programs.KIND))
 
 
 def helm(log: Log, cache: Cache) -> Path:
     """Return the helm command."""
-    return _present("helm", "version") or _link(cache, programs.tool(log, cache, programs.HELM))
+    return _present(cache, "helm", "version") or _link(cache, programs.tool(log, cache, programs.HELM))
 
 
 def kubectl(log: Log, cache: Cache, node: str) -> Path:
     """Return the kubectl command; where there is none, the node's own."""
-    present = _present("kubectl", "version", "--client")
+    present = _present(cache, "kubectl", "version", "--client")
     if present:
         return present
     built = cache.path("programs", programs.cluster_key()) / "kubectl"
@@ -39,9 +40,10 @@ def folder(cache: Cache) -> Path:
     return cache.root / "bin"
 
 
-def _present(name: str, *check: str) -> Path | None:
-    """Return the command on PATH if it also runs; some systems have a dispatcher there that finds nothing to call."""
-    found = shutil.which(name)
+def _present(cache: Cache, name: str, *check: str) -> Path | None:
+    """Return the user's own command, if it also runs; some systems have a dispatcher that finds nothing to call."""
+    places = [place for place in os.get_exec_path() if Path(place) != folder(cache)]
+    found = shutil.which(name, path=os.pathsep.join(places))
     return Path(found) if found and answer(found, *check) is not None else None
 
 

@@ -159,17 +159,19 @@ class Up:
         Raises:
             Problem: it has not; says how much is needed and how much there is.
         """
-        place = engine.root_dir() or self.cache.root
+        images_at = engine.root_dir() or self.cache.root
         built = self.cache.path("programs", programs.cluster_key()).exists()
-        need = (
-            (_NEED_PROGRAMS if node and not built else 0)
-            + (_NEED_NODE_IMAGE if node else 0)
-            + (_NEED_IMAGES if missing else 0)
-            + (_NEED_CLUSTER if cluster.observe(self.asked) is State.ABSENT else 0)
-        )
-        free = host.free_gib(place)
-        if need and free < need:
-            raise Problem(f"not enough disk: {need} GiB are needed at {place}, {free:.1f} GiB are free")
+        needs = [
+            (self.cache.root, _NEED_PROGRAMS if node and not built else 0),
+            (images_at, _NEED_NODE_IMAGE if node else 0),
+            (images_at, _NEED_IMAGES if missing else 0),
+            (images_at, _NEED_CLUSTER if cluster.observe(self.asked) is State.ABSENT else 0),
+        ]
+        for place in dict.fromkeys((images_at, self.cache.root)):
+            need = sum(gib for at, gib in needs if host.same_disk(at, place))
+            free = host.free_gib(place)
+            if need and free < need:
+                raise Problem(f"not enough disk: {need} GiB are needed at {place}, {free:.1f} GiB are free")
 
     def create(self, image: str | None) -> None:
         """Make the cluster anew; images go into the nodes while Kubernetes starts."""
