@@ -6,7 +6,8 @@ from pathlib import Path
 from trireme_lab import images, paths
 from trireme_lab.cache import digest
 from trireme_lab.cluster import CONTEXT, NODES
-from trireme_lab.commands import Log, answer, wait_for
+from trireme_lab.commands import Log, Stopped, answer, wait_for
+from trireme_lab.problem import Problem
 
 NAMESPACE = "trireme-system"
 RELEASE = "trireme"
@@ -24,7 +25,7 @@ def is_current(kubectl: Path) -> bool:
     """Tell whether everything is deployed from these sources and available."""
     base = (kubectl, f"--context={CONTEXT}", "--request-timeout=5s")
     mark = answer(*base, "--namespace=kube-system", "get", "configmap", _MARK, "--output=jsonpath={.data.key}")
-    return mark == key() and unavailable(kubectl) == [] and outlived(kubectl) == []
+    return mark == key() and unavailable(kubectl) == [] and unsettled(kubectl) == []
 
 
 def unavailable(kubectl: Path) -> list[str]:
@@ -44,10 +45,10 @@ def unavailable(kubectl: Path) -> list[str]:
     return [name for name in wanted if found.get(name, "") in ("", "0")]
 
 
-def outlived(kubectl: Path) -> list[str]:
-    """Return the lab's pods whose status is from before their node last started, as namespace/name.
+def unsettled(kubectl: Path) -> list[str]:
+    """Return the lab's pods that do not run, are not ready, or only seem to be so, as namespace/name.
 
-    A node that starts again takes a while to notice which containers are gone; until then all seems well.
+    A node that starts again takes a while to notice which containers are gone, and the controllers longer still.
     """
     started = {node: answer("docker", "inspect", "--format={{.State.StartedAt}}", node) or "" for node in NODES}
     found = []
@@ -57,10 +58,14 @@ def outlived(kubectl: Path) -> list[str]:
             *("get", "pods", "--output=json"),
         )
         for pod in json.loads(text)["items"] if text else []:
+            if "deletionTimestamp" in pod["metadata"]:
+                continue
             since = started.get(pod["spec"].get("nodeName", ""), "")[: len("2000-01-01T00:00:00")]
-            states = [status["state"] for status in pod["status"].get("containerStatuses", [])]
-            if any(state.get("running", {}).get("startedAt", since) < since for state in states):
-                found.append(f"{namespace}/{pod['metadata']['name']}")
+            containers = pod["status"].get("containerStatuses", [{"ready": False}])
+            for container in containers:
+                running = container.get("state", {}).get("running", {})
+                if not container["ready"] or running.get("startedAt", "") < since:
+                    found.append(f"{namespace}/{pod['metadata']['name']}")
     return found
 
 
@@ -75,7 +80,8 @@ def operator(log: Log, helm: Path) -> None:
     """Install or upgrade the operator by its chart; its pods are replaced when its image changed."""
     log.run(
         *(helm, f"--kube-context={CONTEXT}", "upgrade", RELEASE, paths.CHARTS / "trireme", "--install"),
-        *(f"--namespace={NAMESPACE}", "--create-namespace", "--reset-values"),
+        # Also what was changed by hand since, such as its scale, becomes again what the chart says.
+        *(f"--namespace={NAMESPACE}", "--create-namespace", "--reset-values", "--force-conflicts"),
         f"--set=replicas=1,podAnnotations.trireme\\.dev/image={images.key(images.OPERATOR)}",
     )
 
@@ -87,7 +93,12 @@ def settle(log: Log, kubectl: Path) -> None:
         Problem: something is not available within two minutes; names it.
     """
     base = (kubectl, f"--context={CONTEXT}")
-    wait_for("pods are seen to have started again", lambda: outlived(kubectl) == [], seconds=120, every=0.5)
+    try:
+        wait_for("all pods are ready", lambda: unsettled(kubectl) == [], seconds=180, every=0.5)
+    except Stopped:
+        raise
+    except Problem as problem:
+        raise Problem(f"not ready: {', '.join(unsettled(kubectl))}: `kubectl describe` tells why") from problem
     for namespace in _NAMESPACES:
         log.run(*base, f"--namespace={namespace}", "rollout", "status", "deployment", _WAIT)
     log.run(*base, "wait", "--for=condition=Available", "apiservice/v1beta1.metrics.k8s.io", _WAIT)

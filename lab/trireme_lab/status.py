@@ -50,5 +50,7 @@ def _parts(cache: Cache) -> Iterator[tuple[str, str | None]]:
         for node in NODES:
             absent = images.absent(node)
             yield f"images in {node}", f"missing: {', '.join(absent)}" if absent else None
-    unavailable = deploy.unavailable(kubectl) or deploy.outlived(kubectl)
+    unavailable = deploy.unavailable(kubectl)
     yield "Deployments available", f"not: {', '.join(unavailable)}" if unavailable else None
+    unsettled = deploy.unsettled(kubectl)
+    yield "pods ready", f"not: {', '.join(unsettled)}" if unsettled else None

@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from conftest import TOP, until
+
+from on_cluster import TOP, until
 
 SAMPLES = {
     "dask-mean.yaml": ("mean", r"^0\.(499|500)\d*$"),

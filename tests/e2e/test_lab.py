@@ -1,7 +1,8 @@
 """The cluster does what a real one does: limits, network, storage, drain, metrics, admission."""
 
 import pytest
-from conftest import Kubectl, run, until
+
+from on_cluster import Kubectl, run, until
 
 NODES = ("trireme-control-plane", "trireme-worker")
 IMAGE = "trireme/celery:dev"  # the smallest with Python

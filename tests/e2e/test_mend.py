@@ -6,7 +6,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import Kubectl, run, until
+
+from on_cluster import Kubectl, run, until
 
 WORKER = "trireme-worker"
 IMAGE = "docker.io/trireme/celery:dev"
@@ -51,8 +52,9 @@ def test_a_stale_kubeconfig_is_written_anew(make):
     Kubectl("default")("get", "nodes")
 
 
-def test_a_missing_operator_is_installed(make):
-    Kubectl("trireme-system")("delete", "deployment", "trireme-operator")
+@pytest.mark.parametrize("how", [("delete",), ("scale", "--replicas=0")])
+def test_a_missing_operator_is_installed(make, how):
+    Kubectl("trireme-system")(*how, "deployment", "trireme-operator")
     green(make)
 
 
