@@ -1,0 +1,56 @@
+"""What the tests on a cluster share: commands, kubectl on the cluster of `make cluster-up`, waiting."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[1]
+CONTEXT = "kind-trireme"
+
+
+def run(*command, stdin=None, check=True, seconds=300):
+    """Run a command; a failure shows all that it printed."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        cwd=TOP,
+        check=False,
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+class Kubectl:
+    """kubectl in one namespace."""
+
+    def __init__(self, namespace):
+        self.namespace = namespace
+
+    def __call__(self, *arguments, stdin=None, check=True, seconds=300):
+        command = ("kubectl", f"--context={CONTEXT}", f"--namespace={self.namespace}", *arguments)
+        return run(*command, stdin=stdin, check=check, seconds=seconds).stdout
+
+    def apply(self, *objects):
+        self("apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
+    def get(self, *arguments):
+        return json.loads(self("get", *arguments, "--output=json"))
+
+    def wait(self, what, condition, seconds=120):
+        self("wait", what, f"--for={condition}", f"--timeout={seconds}s", seconds=seconds + 10)
+
+
+def until(question, seconds=60):
+    """Ask until the answer is true, and return it; the last answer is in the failure."""
+    deadline = time.monotonic() + seconds
+    pause = 0.2
+    while not (found := question()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"still {found!r} after {seconds} s")
+        subprocess.run(["sleep", str(pause)], check=True)
+    return found
