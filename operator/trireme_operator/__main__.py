@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from trireme_operator import logs, metrics, settings
 from trireme_operator.api import WORKER_CLUSTER, WORKER_JOB, Key
 from trireme_operator.charts import Charts
-from trireme_operator.client import FAILURES, LightkubeClient
+from trireme_operator.client import FAILURES, LightkubeClient, Refused
 from trireme_operator.lease import Leadership
 from trireme_operator.queue import Queue
 from trireme_operator.reconcile import Reconciler
@@ -35,6 +35,10 @@ async def _work(queue: Queue, reconciler: Reconciler) -> None:
         start = time.monotonic()
         try:
             again = await reconciler.reconcile(key)
+        except Refused as refusal:
+            seconds = queue.failed(key)
+            metrics.RECONCILES.labels(key.kind, "refused").inc()
+            logger.warning("refused", extra={"object": str(key), "retry_seconds": seconds, "error": str(refusal)})
         except (*FAILURES, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             seconds = queue.failed(key)
             metrics.RECONCILES.labels(key.kind, "error").inc()
@@ -50,21 +54,21 @@ async def _work(queue: Queue, reconciler: Reconciler) -> None:
         metrics.QUEUE_LENGTH.set(len(queue))
 
 
-async def run(options: Settings) -> None:
+async def run(options: Settings, client: LightkubeClient) -> None:
     """Run the operator until it is told to end, or loses its lease."""
-    client, store, queue = LightkubeClient(options.namespace), Store(), Queue()
+    store, queue = Store(), Queue()
 
     def ask(key: Key) -> None:
         if key.kind in _RECONCILED:
             queue.add(key)
 
     watches = Watches(client, store, ask)
-    metrics.serve(options.port, watches.is_synced)
+    server = metrics.serve(options.port, watches.is_synced)
     reconciler = Reconciler(store, client, Charts(options.charts), _now)
     leadership = Leadership(client, options.own_namespace, options.identity, _now)
-    ended = asyncio.Event()
+    told_to_end = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, ended.set)
+        asyncio.get_running_loop().add_signal_handler(name, told_to_end.set)
 
     async def lead() -> None:
         if options.leader_election:
@@ -74,18 +78,28 @@ async def run(options: Settings) -> None:
         workers = [asyncio.create_task(_work(queue, reconciler)) for _ in range(options.workers)]
         kept = asyncio.create_task(leadership.keep() if options.leader_election else asyncio.Event().wait())
         # The first to end, by an error or the lease's loss, ends them all: two must not lead.
-        await asyncio.wait([*workers, kept], return_when=asyncio.FIRST_COMPLETED)
+        try:
+            ended, _ = await asyncio.wait([*workers, kept], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (*workers, kept):
+                task.cancel()
+        for task in ended:
+            task.result()
 
-    tasks = [asyncio.create_task(watches.run()), asyncio.create_task(lead()), asyncio.create_task(ended.wait())]
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in asyncio.all_tasks() - {asyncio.current_task()}:
-        task.cancel()
+    tasks = [asyncio.create_task(watches.run()), asyncio.create_task(lead()), asyncio.create_task(told_to_end.wait())]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        server.shutdown()
+        server.server_close()
     if options.leader_election:
         with contextlib.suppress(*FAILURES):
             await leadership.release()
     for task in done:
         task.result()
-    if not ended.is_set():
+    if not told_to_end.is_set():
         raise SystemExit("ended without being told to")
 
 
@@ -93,7 +107,7 @@ def main() -> None:
     """Run with the settings of the command line."""
     options = settings.parse(sys.argv[1:])
     logs.set_up(options.log_level)
-    asyncio.run(run(options))
+    asyncio.run(run(options, LightkubeClient(options.namespace)))
 
 
 if __name__ == "__main__":

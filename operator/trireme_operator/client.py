@@ -1,10 +1,12 @@
 """The Kubernetes client: all that the operator says to the API server."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import httpx2
 from lightkube import AsyncClient, KubeConfig
+from lightkube.config import client_adapter
 from lightkube.core.exceptions import ApiError
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.types import CascadeType, PatchType
@@ -16,19 +18,42 @@ MANAGER = "trireme-operator"
 WATCH_SECONDS = 300
 """How long the API server keeps a watch open before it is made anew."""
 
+_BAD_REQUEST = 400
 _CONFLICT = 409
 _NOT_FOUND = 404
 _KINDS = {kind.kind: kind for kind in (*WATCHED, SECRET, EVENT, LEASE)}
 
-FAILURES = (ApiError, httpx2.HTTPError)
+_TOO_MANY = 429
+_INVALID = 422
+_LOG_BYTES = 16 * 1024
+
+
+class Refused(Exception):
+    """The API server refuses a write, and will again until something changes.
+
+    Args:
+        about: kind and name of the object.
+        message: the API server's.
+        for_good: whether only another object could be accepted: it is invalid, or a fixed field would change.
+    """
+
+    def __init__(self, about: str, message: str, for_good: bool) -> None:
+        super().__init__(f"{about}: {message}")
+        self.for_good = for_good
+
+
+FAILURES = (ApiError, httpx2.HTTPError, Refused)
 """What a call raises when the API server refuses it or can't be reached."""
 
 
 class Client(Protocol):
     """What reconciling asks of a client; every call may raise one of `FAILURES`."""
 
-    async def apply(self, item: Object) -> None:
-        """Apply an object, taking over its fields."""
+    async def apply(self, item: Object) -> Object:
+        """Apply an object, taking over its fields; return it as it is then."""
+
+    async def overwrite(self, item: Object) -> None:
+        """Set an object's fields, lists as a whole: what others added to them goes."""
 
     async def create(self, item: Object) -> None:
         """Create an object unless one of its name is there."""
@@ -45,6 +70,12 @@ class Client(Protocol):
     async def log_tail(self, namespace: str, pod: str, lines: int) -> str:
         """Return the last lines of a pod's log; nothing if it is gone."""
 
+    async def exists(self, kind: Kind, namespace: str, name: str) -> bool:
+        """Tell whether an object is there."""
+
+    async def failed_create(self, item: Object) -> str | None:
+        """Return why a controller last could not make pods, by its event; None if it does not say so."""
+
     async def record(self, event: Object) -> None:
         """Record an event."""
 
@@ -57,9 +88,11 @@ class LightkubeClient:
     """
 
     def __init__(self, namespace: str | None) -> None:
-        self._client = AsyncClient(
-            config=KubeConfig.from_env().get(), field_manager=MANAGER, timeout=httpx2.Timeout(15)
-        )
+        config, timeout = KubeConfig.from_env().get(), httpx2.Timeout(15)
+        if config is None:
+            raise SystemExit("the kubeconfig has no current context: name one, or run inside a cluster")
+        self._client = AsyncClient(config=config, field_manager=MANAGER, timeout=timeout)
+        self._http = client_adapter.AsyncClient(config, client_adapter.ConnectionParams(timeout=timeout))
         self._namespace = namespace or "*"
         self._resources = {kind.kind: create_namespaced_resource(*kind) for kind in _KINDS.values()}
 
@@ -85,17 +118,26 @@ class LightkubeClient:
         async for change, item in watch:
             yield change, _complete(item, kind)
 
-    async def apply(self, item: Object) -> None:
-        """Apply an object, taking over its fields."""
-        await self._client.apply(self._typed(item), force=True)
+    async def apply(self, item: Object) -> Object:
+        """Apply an object, taking over its fields; return it as it is then."""
+        with _refusals(item):
+            return dict(await self._client.apply(self._typed(item), force=True))
+
+    async def overwrite(self, item: Object) -> None:
+        """Set an object's fields, lists as a whole: what others added to them goes."""
+        with _refusals(item):
+            await self._merge(
+                self._resources[item["kind"]], item["metadata"]["namespace"], item["metadata"]["name"], item
+            )
 
     async def create(self, item: Object) -> None:
         """Create an object unless one of its name is there."""
-        try:
-            await self._client.create(self._typed(item))
-        except ApiError as error:
-            if error.status.code != _CONFLICT:
-                raise
+        with _refusals(item):
+            try:
+                await self._client.create(self._typed(item))
+            except ApiError as error:
+                if error.status.code != _CONFLICT:
+                    raise
 
     async def patch(self, patch: Patch) -> None:
         """Change an object, if it is there."""
@@ -127,13 +169,34 @@ class LightkubeClient:
 
     async def log_tail(self, namespace: str, pod: str, lines: int) -> str:
         """Return the last lines of a pod's log; nothing if it is gone."""
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
+        tail = b""
+        # Read in pieces, because a line may be as long as a program likes.
+        async with self._http.stream("GET", path, params={"tailLines": lines}) as answer:
+            # A container that never started has no log, which is a bad request.
+            if answer.status_code in (_NOT_FOUND, _BAD_REQUEST):
+                return ""
+            answer.raise_for_status()
+            async for piece in answer.aiter_bytes():
+                tail = (tail + piece)[-_LOG_BYTES:]
+        return tail.decode(errors="replace")
+
+    async def exists(self, kind: Kind, namespace: str, name: str) -> bool:
+        """Tell whether an object is there."""
         try:
-            found = self._client.log(pod, namespace=namespace, tail_lines=lines)
-            return "".join([line async for line in found])
+            await self._client.get(self._resources[kind.kind], name, namespace=namespace)
         except ApiError as error:
             if error.status.code != _NOT_FOUND:
                 raise
-            return ""
+            return False
+        return True
+
+    async def failed_create(self, item: Object) -> str | None:
+        """Return why a controller last could not make pods, by its event; None if it does not say so."""
+        fields = {"involvedObject.uid": item["metadata"]["uid"], "reason": "FailedCreate"}
+        found = self._client.list(self._resources[EVENT.kind], namespace=item["metadata"]["namespace"], fields=fields)
+        events = [dict(event) async for event in found]
+        return str(max(events, key=_last_seen).get("message", "")) if events else None
 
     async def record(self, event: Object) -> None:
         """Record an event."""
@@ -161,6 +224,23 @@ class LightkubeClient:
 
     def _typed(self, item: Object) -> Any:
         return self._resources[item["kind"]].from_dict(item)
+
+
+@contextmanager
+def _refusals(item: Object) -> Iterator[None]:
+    """Tell a refusal, which needs something else to change, from a failure that may pass by itself."""
+    try:
+        yield
+    except ApiError as error:
+        code = error.status.code or 0
+        if code in (_CONFLICT, _TOO_MANY) or not _BAD_REQUEST <= code < 500:
+            raise
+        about = f"{item['kind']} {item['metadata']['name']}"
+        raise Refused(about, error.status.message or str(error), code in (_BAD_REQUEST, _INVALID)) from error
+
+
+def _last_seen(event: Object) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
 def _labels(selector: str | None) -> dict[str, Any] | None:

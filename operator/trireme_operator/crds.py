@@ -52,7 +52,13 @@ def _rule(rule: str, message: str) -> Schema:
     return {"rule": rule, "message": message}
 
 
-_QUANTITY = {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}], "maxLength": 32}
+_QUANTITY = {
+    "x-kubernetes-int-or-string": True,
+    "anyOf": [{"type": "integer"}, {"type": "string"}],
+    "maxLength": 32,
+    # What the charts read: a positive quantity, as common.quantity in charts/common.
+    "pattern": r"^[+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-9]+|[numkMGTPE]|[KMGTPE]i)?$",
+}
 
 
 def _resources(description: str) -> Schema:
@@ -283,6 +289,8 @@ def worker_job() -> Schema:
             "cluster": _string("The WorkerCluster that it uses."),
             "startTime": {"type": "string", "format": "date-time", "description": "When the driver was first started."},
             "completionTime": {"type": "string", "format": "date-time", "description": "When it completed."},
+            "duration": _string("From start to end, as kubectl prints lengths of time."),
+            "state": _string("The conditions in one word, for printing; programs read the conditions."),
             "attempts": _integer("Driver pods started so far.", 0, 100000),
             "output": _string("The last lines that the driver printed.", maxLength=8192),
             "conditions": _CONDITIONS,
@@ -296,10 +304,9 @@ def worker_job() -> Schema:
         status,
         columns=[
             ("Cluster", "string", ".status.cluster"),
-            ("Complete", "string", '.status.conditions[?(@.type=="Complete")].status'),
-            ("Failed", "string", '.status.conditions[?(@.type=="Failed")].reason'),
+            ("State", "string", ".status.state"),
             ("Attempts", "integer", ".status.attempts"),
-            ("Started", "date", ".status.startTime"),
+            ("Duration", "string", ".status.duration"),
         ],
         scale=False,
     )

@@ -1,21 +1,45 @@
 """Events: what `kubectl describe` tells about a change."""
 
 import uuid
+from collections.abc import Iterable
 
 from trireme_operator.api import Object
 
 _COMPONENT = "trireme-operator"
-_BAD = {"InvalidSpec", "NameTaken", "DriverFailed", "OOMKilled", "BackoffLimitExceeded", "DeadlineExceeded", "NotFound"}
+# What goes without saying: the steps of a start or a change that goes well.
+_QUIET = {
+    *("ControlNotReady", "NoWorkers", "WorkersChanging", "Settled", "NotSuspended", "Creating"),
+    *("Starting", "Running", "Ended"),
+}
+_GOOD = {"Ready", "Suspended", "Resumed", "Completed"}
 
 
-def for_condition(about: Object, condition: Object, now: str) -> Object:
-    """Return the event that a condition's change is worth.
+def for_conditions(about: Object, before: Iterable[Object], after: Iterable[Object], now: str) -> list[Object]:
+    """Return the events that a change of conditions is worth.
 
     Args:
-        about: the object that the condition is of.
-        condition: as it is now.
+        about: the object that the conditions are of.
+        before: the conditions as they were.
+        after: as they are now.
         now: the time, as in JSON.
     """
+    old = {condition["type"]: condition for condition in before}
+    found = []
+    for new in after:
+        was = old.get(new["type"], {})
+        if (was.get("status"), was.get("reason")) == (new["status"], new["reason"]):
+            continue
+        reason = "Resumed" if was.get("reason") == "Suspended" else new["reason"]
+        lost = new["type"] == "Ready" and was.get("status") == "True"
+        # Progressing says the same as Ready when both are in trouble.
+        told = new["type"] == "Progressing" and new["status"] == "False"
+        if (reason in _QUIET and not lost) or told:
+            continue
+        found.append(_event(about, reason, new["message"], "Normal" if reason in _GOOD else "Warning", now))
+    return found
+
+
+def _event(about: Object, reason: str, message: str, type_: str, now: str) -> Object:
     metadata = about["metadata"]
     return {
         "apiVersion": "v1",
@@ -31,9 +55,9 @@ def for_condition(about: Object, condition: Object, now: str) -> Object:
             "namespace": metadata["namespace"],
             "uid": metadata["uid"],
         },
-        "type": "Warning" if condition["reason"] in _BAD else "Normal",
-        "reason": condition["reason"],
-        "message": condition["message"][:1024],
+        "type": type_,
+        "reason": reason,
+        "message": message[:1024],
         "source": {"component": _COMPONENT},
         "firstTimestamp": now,
         "lastTimestamp": now,

@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import TypeVar
 
-from trireme_operator.api import JOB_LABEL, LABEL_INSTANCE, WORKER_CLUSTER, WORKER_JOB, Key, Object, key_of
+from trireme_operator.api import JOB_LABEL, LABEL_INSTANCE, POD, WORKER_CLUSTER, WORKER_JOB, Key, Object, key_of
 
 
 class Store:
@@ -12,6 +13,7 @@ class Store:
     def __init__(self) -> None:
         self._objects: dict[Key, Object] = {}
         self._by_owner: dict[str, set[Key]] = defaultdict(set)
+        self._pods: dict[tuple[str, str], set[Key]] = defaultdict(set)
 
     def get(self, key: Key) -> Object | None:
         """Return what was last seen under a key."""
@@ -24,14 +26,18 @@ class Store:
         self._objects[key] = item
         for owner in _owners(item):
             self._by_owner[owner].add(key)
+        if key.kind == POD.kind:
+            self._pods[_instance(item)].add(key)
 
     def remove(self, key: Key) -> None:
         """Forget an object that is gone."""
         old = self._objects.pop(key, None)
-        for owner in _owners(old) if old else ():
-            self._by_owner[owner].discard(key)
-            if not self._by_owner[owner]:
-                del self._by_owner[owner]
+        if old is None:
+            return
+        for owner in _owners(old):
+            _discard(self._by_owner, owner, key)
+        if key.kind == POD.kind:
+            _discard(self._pods, _instance(old), key)
 
     def replace(self, kind: str, items: Iterable[Object]) -> set[Key]:
         """Take in a whole list of a kind; return the keys whose objects came, changed or went."""
@@ -49,9 +55,26 @@ class Store:
         """Return the objects that refer to an owner."""
         return [self._objects[key] for key in sorted(self._by_owner.get(owner["metadata"]["uid"], ()))]
 
+    def pods(self, namespace: str, cluster: str) -> list[Object]:
+        """Return the pods of a cluster and its drivers."""
+        return [self._objects[key] for key in sorted(self._pods.get((namespace, cluster), ()))]
+
     def of_kind(self, kind: str) -> list[Object]:
         """Return all objects of a kind."""
         return [item for key, item in self._objects.items() if key.kind == kind]
+
+
+Index = TypeVar("Index")
+
+
+def _discard(keys: dict[Index, set[Key]], index: Index, key: Key) -> None:
+    keys[index].discard(key)
+    if not keys[index]:
+        del keys[index]
+
+
+def _instance(pod: Object) -> tuple[str, str]:
+    return pod["metadata"]["namespace"], pod["metadata"].get("labels", {}).get(LABEL_INSTANCE, "")
 
 
 def _owners(item: Object) -> list[str]:

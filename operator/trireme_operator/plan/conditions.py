@@ -61,12 +61,6 @@ def find(item: Object, type_: str) -> Object | None:
     return None
 
 
-def changed(before: Iterable[Object], after: Iterable[Object]) -> list[Object]:
-    """Return those conditions whose status or reason is not what it was: what an event is worth."""
-    old = {condition["type"]: (condition["status"], condition["reason"]) for condition in before}
-    return [new for new in after if old.get(new["type"]) != (new["status"], new["reason"])]
-
-
 def timestamp(moment: datetime) -> str:
     """Return a time as Kubernetes writes it."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

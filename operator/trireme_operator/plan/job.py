@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from trireme_operator.api import (
@@ -24,11 +24,13 @@ from trireme_operator.api import (
 )
 from trireme_operator.engines.adapter import mount_config_map
 from trireme_operator.plan.action import Delete, Patch, Plan
-from trireme_operator.plan.cluster import MANAGER, adapter
-from trireme_operator.plan.conditions import Condition, find, is_true, merge, moment
+from trireme_operator.plan.cluster import LOOK_CLOSER_SECONDS, MANAGER, adapter
+from trireme_operator.plan.conditions import Condition, find, is_true, merge, moment, timestamp
+from trireme_operator.plan.pods import Trouble, ended, not_made, of_pods
 
 SCRIPT = "/opt/trireme/script"
 CODE = "/opt/trireme/code"
+DRIVER = "spec.driver"
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,14 @@ class Observed:
         driver: its batch/v1 Job, if it is there.
         pods: its driver's pods, oldest first.
         output: the last lines of the last pod that ended; None if nobody asked for them.
+        trouble: what a closer look found, where no pod's status tells.
     """
 
     cluster: Object | None
     driver: Object | None
     pods: Sequence[Object] = ()
     output: str | None = None
+    trouble: Trouble | None = None
 
 
 def cluster_name(job: Object) -> str:
@@ -69,21 +73,27 @@ def wants_output(job: Object, driver: Object | None) -> bool:
     return driver is not None and not has_ended(job) and (is_true(driver, "Complete") or is_true(driver, "Failed"))
 
 
-def plan(job: Object, observed: Observed, now: datetime, stamp: str) -> Plan:
+def worth_a_closer_look(driver: Object | None, pods: Sequence[Object], now: datetime) -> bool:
+    """Tell whether a driver has been without a pod for so long that something may be wrong."""
+    if driver is None or pods or driver["spec"].get("suspend"):
+        return False
+    return now - moment(driver["metadata"]["creationTimestamp"]) >= timedelta(seconds=LOOK_CLOSER_SECONDS)
+
+
+def plan(job: Object, observed: Observed, now: datetime) -> Plan:
     """Decide what to do about a job.
 
     Args:
         job: the WorkerJob.
         observed: what was seen around it.
         now: the time.
-        stamp: the same, as in JSON.
     """
     own = "clusterTemplate" in job["spec"]
     if has_ended(job):
         return _after_end(job, observed, now, own)
     if own and observed.cluster and not owned_by(observed.cluster, job):
         problem = f"a WorkerCluster {cluster_name(job)} is there already: delete it, or name this job otherwise"
-        return Plan(status=_status(job, observed, stamp, Condition("ClusterReady", False, "NameTaken", problem)))
+        return Plan(status=_status(job, observed, now, Condition("ClusterReady", False, "NameTaken", problem)))
     made = Plan()
     over = is_true(observed.driver or {}, "Complete") or is_true(observed.driver or {}, "Failed")
     if own and not over:
@@ -99,8 +109,27 @@ def plan(job: Object, observed: Observed, now: datetime, stamp: str) -> Plan:
         if "script" in job["spec"]["driver"]:
             made.apply.append(_script(job))
         made.create.append(_driver(job, observed.cluster))
-    made.status = _status(job, observed, stamp, _cluster_ready(job, observed))
+    if observed.driver and not observed.pods and not over:
+        made.again = LOOK_CLOSER_SECONDS
+    made.status = _status(job, observed, now, _cluster_ready(job, observed))
     return made
+
+
+def refused(job: Object, observed: Observed, message: str, for_good: bool, now: datetime) -> Plan:
+    """Decide what to do about a job of which the API server refuses a part.
+
+    Args:
+        job: the WorkerJob.
+        observed: what was seen around it.
+        message: the API server's, naming the object.
+        for_good: whether the same part will never be accepted: the job has failed then, as its driver can't change.
+        now: the time.
+    """
+    if for_good:
+        failed = Condition("Failed", True, "Invalid", message)
+        return Plan(status=_status(job, observed, now, _cluster_ready(job, observed), failed))
+    with_reason = replace(observed, trouble=not_made(message))
+    return Plan(status=_status(job, with_reason, now, _cluster_ready(job, observed)))
 
 
 def _after_end(job: Object, observed: Observed, now: datetime, own: bool) -> Plan:
@@ -228,7 +257,8 @@ def _cluster_ready(job: Object, observed: Observed) -> Condition:
     name = cluster_name(job)
     if observed.cluster is None:
         if "clusterRef" in job["spec"]:
-            return Condition("ClusterReady", False, "NotFound", f"there is no WorkerCluster {name} in this namespace")
+            message = f"spec.clusterRef.name: there is no WorkerCluster {name} in this namespace: create it"
+            return Condition("ClusterReady", False, "NotFound", message)
         return Condition("ClusterReady", False, "Creating", f"WorkerCluster {name} is being made")
     found = find(observed.cluster, "Ready")
     if found is None:
@@ -236,7 +266,10 @@ def _cluster_ready(job: Object, observed: Observed) -> Condition:
     return Condition("ClusterReady", found["status"] == "True", found["reason"], found["message"])
 
 
-def _status(job: Object, observed: Observed, stamp: str, cluster_ready: Condition) -> Object:
+def _status(
+    job: Object, observed: Observed, now: datetime, cluster_ready: Condition, failed: Condition | None = None
+) -> Object:
+    stamp = timestamp(now)
     before = job.get("status", {})
     suspended = bool(job["spec"].get("suspend"))
     driver = observed.driver or {}
@@ -252,12 +285,12 @@ def _status(job: Object, observed: Observed, stamp: str, cluster_ready: Conditio
         Condition(
             "Suspended",
             suspended,
-            "Suspended" if suspended else "Running",
+            "Suspended" if suspended else "NotSuspended",
             "spec.suspend is true" if suspended else "spec.suspend is false",
         ),
     ]
-    if observed.driver:
-        conditions.append(_driver_running(observed))
+    if observed.driver or observed.trouble:
+        conditions.append(_driver_running(observed, suspended))
     if is_true(driver, "Complete"):
         found["completionTime"] = counts.get("completionTime", stamp)
         found["output"] = observed.output or ""
@@ -265,51 +298,67 @@ def _status(job: Object, observed: Observed, stamp: str, cluster_ready: Conditio
     elif is_true(driver, "Failed"):
         found["output"] = observed.output or ""
         conditions.append(_failed(driver, observed))
+    elif failed:
+        conditions.append(failed)
+    found["state"] = _state(conditions)
+    if found["state"] in ("Complete", "Failed"):
+        end = moment(found["completionTime"]) if "completionTime" in found else now
+        found["duration"] = _duration(end - moment(start)) if start else "0s"
     found["conditions"] = merge(before.get("conditions", []), conditions, job["metadata"]["generation"], stamp)
     return found
 
 
-def _driver_running(observed: Observed) -> Condition:
-    """Say how the newest driver pod fares: why it does not start, if it does not."""
-    if not observed.pods:
-        return Condition("DriverRunning", False, "NoPod", "the driver has no pod yet")
-    pod = observed.pods[-1]
-    status = pod.get("status", {})
-    for container in status.get("containerStatuses", []):
-        if waiting := container.get("state", {}).get("waiting"):
-            return Condition(
-                "DriverRunning", False, waiting["reason"], waiting.get("message") or "the driver's container waits"
-            )
-        if terminated := container.get("state", {}).get("terminated"):
-            return Condition("DriverRunning", False, terminated.get("reason", "Ended"), _exit(terminated))
-    for condition in status.get("conditions", []):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return Condition(
-                "DriverRunning", False, condition.get("reason", "Unschedulable"), condition.get("message", "")
-            )
-    running = status.get("phase") == "Running"
-    return Condition("DriverRunning", running, status.get("phase", "Pending"), f"pod {pod['metadata']['name']}")
+def _state(conditions: Sequence[Condition]) -> str:
+    """Return the one word that `kubectl get` prints."""
+    true = {condition.type for condition in conditions if condition.status}
+    for word in ("Complete", "Failed", "Suspended"):
+        if word in true:
+            return word
+    if "DriverRunning" in true:
+        return "Running"
+    return "Starting" if "ClusterReady" in true else "WaitingForCluster"
 
 
-def _exit(terminated: Object) -> str:
-    if terminated.get("reason") == "OOMKilled":
-        return "the driver used more memory than driver.resources.limits.memory gives it (exit code 137)"
-    return f"the driver ended with exit code {terminated['exitCode']}"
+def _duration(length: timedelta) -> str:
+    """Return a length of time as kubectl prints it: the two largest units."""
+    seconds = max(0, int(length.total_seconds()))
+    for large, small, unit, part in ((86400, 3600, "d", "h"), (3600, 60, "h", "m"), (60, 1, "m", "s")):
+        if seconds >= large:
+            rest = seconds % large // small
+            return f"{seconds // large}{unit}" + (f"{rest}{part}" if rest else "")
+    return f"{seconds}s"
+
+
+def _driver_running(observed: Observed, suspended: bool) -> Condition:
+    """Say how the newest driver pod fares: why it does not run, if it does not."""
+    if suspended:
+        return Condition("DriverRunning", False, "Suspended", "the driver is suspended")
+    trouble = of_pods(observed.pods[-1:], DRIVER) or observed.trouble
+    if trouble:
+        return Condition("DriverRunning", False, trouble.reason, trouble.message)
+    phase = observed.pods[-1].get("status", {}).get("phase") if observed.pods else None
+    if phase == "Running":
+        return Condition("DriverRunning", True, "Running", f"pod {observed.pods[-1]['metadata']['name']} runs")
+    if phase in ("Succeeded", "Failed"):
+        return Condition("DriverRunning", False, "Ended", f"pod {observed.pods[-1]['metadata']['name']} has ended")
+    return Condition("DriverRunning", False, "Starting", "the driver's pod starts")
 
 
 def _failed(driver: Object, observed: Observed) -> Condition:
     job = find(driver, "Failed")
     assert job
-    ended = [
+    found = [
         container["state"]["terminated"]
         for pod in observed.pods
         for container in pod.get("status", {}).get("containerStatuses", [])
         if container.get("state", {}).get("terminated", {}).get("exitCode")
     ]
     if job["reason"] == "DeadlineExceeded":
-        return Condition("Failed", True, job["reason"], "the driver took longer than activeDeadlineSeconds allows")
-    if not ended:
+        return Condition("Failed", True, job["reason"], "the driver took longer than spec.activeDeadlineSeconds allows")
+    if not found:
         return Condition("Failed", True, job["reason"], job.get("message", ""))
-    lines = (observed.output or ended[-1].get("message", "")).strip()
-    reason = "OOMKilled" if ended[-1].get("reason") == "OOMKilled" else "DriverFailed"
-    return Condition("Failed", True, reason, _exit(ended[-1]) + (f": {lines.splitlines()[-1]}" if lines else ""))
+    last = found[-1]
+    if observed.output:
+        last = {**last, "message": observed.output}
+    reason = "OOMKilled" if last.get("reason") == "OOMKilled" else "DriverFailed"
+    return Condition("Failed", True, reason, f"the driver {ended(last, DRIVER)}")

@@ -1,0 +1,92 @@
+"""Why pods do not run: what Kubernetes says of them, in words that name the field to mend."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from trireme_operator.api import Object
+
+# The kubelet alternates between trying and backing off: one reason for both, lest conditions flap.
+_IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
+_START = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What is wrong: a reason in one word, and a message for people that does not change while it stays wrong."""
+
+    reason: str
+    message: str
+
+
+def of_pods(pods: Iterable[Object], fields: str) -> Trouble | None:
+    """Return what is wrong with the first pod that something is wrong with.
+
+    Args:
+        pods: the pods.
+        fields: where image and resources of these pods are set, such as `spec` or `spec.driver`.
+    """
+    for pod in pods:
+        if "deletionTimestamp" not in pod["metadata"] and (found := _of_pod(pod, fields)):
+            return found
+    return None
+
+
+def _of_pod(pod: Object, fields: str) -> Trouble | None:
+    status = pod.get("status", {})
+    if status.get("reason") == "Evicted":
+        return Trouble("Evicted", status.get("message", "a pod was evicted"))
+    for container in status.get("containerStatuses", []):
+        if found := _of_container(container, fields):
+            return found
+    for condition in status.get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            why = condition.get("message", "").partition(". preemption")[0].rstrip(".")
+            return Trouble(
+                condition.get("reason", "Unschedulable"),
+                f"no node takes a pod: {why}: lower {fields}.resources.requests, or add nodes",
+            )
+    return None
+
+
+def _of_container(container: Object, fields: str) -> Trouble | None:
+    waiting = container.get("state", {}).get("waiting", {})
+    reason = waiting.get("reason", "")
+    if reason in _IMAGE:
+        return Trouble(
+            "ImagePullBackOff",
+            f"{fields}.image: {container['image']} can't be pulled: correct its name, or give access to it",
+        )
+    if reason in _START:
+        return Trouble(reason, f"a container can't be started: {waiting.get('message', '')}")
+    last = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
+    if last and (reason == "CrashLoopBackOff" or last.get("exitCode")):
+        return Trouble(
+            "OOMKilled" if last.get("reason") == "OOMKilled" else "CrashLoopBackOff",
+            f"the {container['name']} {ended(last, fields)}",
+        )
+    return None
+
+
+def ended(terminated: Object, fields: str) -> str:
+    """Say how a container ended."""
+    if terminated.get("reason") == "OOMKilled":
+        return f"used more memory than {fields}.resources.limits.memory gives it (exit code 137)"
+    lines = terminated.get("message", "").strip().splitlines()
+    return f"ended with exit code {terminated['exitCode']}" + (f": {lines[-1].strip()}" if lines else "")
+
+
+def not_made(message: str) -> Trouble:
+    """Say why a controller can't make pods, from its event or condition; without names, which change with each try."""
+    text = re.sub(r'(pods|Pod) "[^"]*" is (forbidden|invalid): ', "", message.removeprefix("Error creating: "))
+    if "exceeded quota" in text:
+        return Trouble("QuotaExceeded", f"{text}: lower the resources, or raise the quota")
+    return Trouble("FailedCreate", f"pods can't be made: {text}")
+
+
+def of_deployment(deployment: Object) -> Trouble | None:
+    """Return why a Deployment can't make its pods."""
+    for condition in deployment.get("status", {}).get("conditions", []):
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            return not_made(condition.get("message", ""))
+    return None
