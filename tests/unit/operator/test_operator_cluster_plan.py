@@ -1,0 +1,428 @@
+"""What is decided about a WorkerCluster."""
+
+import json
+from copy import deepcopy
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from operating import EARLIER, NAMESPACE, NOW, STAMP, cluster, condition, conditions, owned
+
+from trireme_operator.api import CONFIG_MAP, Key, Object
+from trireme_operator.plan.action import Delete
+from trireme_operator.plan.cluster import (
+    Observed,
+    desired_replicas,
+    missing_code,
+    plan,
+    refused,
+    secret,
+    status,
+    taken,
+    values,
+    worth_a_closer_look,
+)
+from trireme_operator.plan.cluster import owned as as_owned
+from trireme_operator.plan.pods import Trouble
+
+LIMITS = {"limits": {"cpu": "2", "memory": "3Gi"}}
+NOTHING = Observed({})
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, {"replicas": 1}),
+        ({"replicas": 4}, {"replicas": 4}),
+        ({"replicas": 0}, {"replicas": 0}),
+        ({"replicas": 4, "suspend": True}, {"replicas": 0}),
+        ({"replicas": 4, "suspend": False}, {"replicas": 4}),
+        ({"image": "mine:1"}, {"replicas": 1, "image": "mine:1"}),
+        ({"resources": LIMITS}, {"replicas": 1, "resources": LIMITS}),
+        ({"drainSeconds": 7}, {"replicas": 1, "drainSeconds": 7}),
+        ({"code": {"configMap": "tasks"}}, {"replicas": 1, "code": {"configMap": "tasks"}}),
+        ({"env": [{"name": "A", "value": "b"}]}, {"replicas": 1, "env": [{"name": "A", "value": "b"}]}),
+        (
+            {"dask": {"scheduler": {"resources": LIMITS}, "config": {"distributed": {"x": 1}}}},
+            {"replicas": 1, "scheduler": {"resources": LIMITS}, "config": {"distributed": {"x": 1}}},
+        ),
+        ({"values": {"podLabels": {"a": "b"}}}, {"replicas": 1, "podLabels": {"a": "b"}}),
+    ],
+)
+def test_values_of_a_spec(spec: Object, expected: Object) -> None:
+    assert values(cluster(**spec)) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "above", "expected"),
+    [
+        # Maps are merged at every depth, as Helm does.
+        (
+            {"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}},
+            {"resources": {"limits": {"memory": "2Gi"}, "requests": {"cpu": "1m"}}},
+            {"resources": {"limits": {"cpu": "1", "memory": "2Gi"}, "requests": {"cpu": "1m"}}},
+        ),
+        ({"env": [{"name": "A"}]}, {"env": [{"name": "B"}]}, {"env": [{"name": "B"}]}),
+        ({"image": "a"}, {"image": "b"}, {"image": "b"}),
+        ({"image": "a"}, {"image": {"name": "b"}}, {"image": {"name": "b"}}),
+        ({"code": {"configMap": "a"}}, {"code": None}, {"code": None}),
+        ({"code": {"configMap": "a"}}, {}, {"code": {"configMap": "a"}}),
+    ],
+)
+def test_free_values_go_over_the_spec(spec: Object, above: Object, expected: Object) -> None:
+    assert values(cluster(**spec, values=above)) == {"replicas": 1, **expected}
+
+
+@pytest.mark.parametrize(
+    ("engine", "auth"), [("dask", None), ("spark", None), ("celery", {"existingSecret": "numbers-auth"})]
+)
+def test_only_an_engine_with_a_password_is_told_its_secret(engine: str, auth: Object | None) -> None:
+    assert values(cluster(engine)).get("auth") == auth
+
+
+def test_the_block_of_another_engine_is_no_value() -> None:
+    found = values(cluster("celery", celery={"app": "mine"}, dask={"config": {"a": 1}}))
+    assert found == {"replicas": 1, "app": "mine", "auth": {"existingSecret": "numbers-auth"}}
+
+
+def test_values_share_nothing_with_the_spec() -> None:
+    item = cluster(
+        env=[{"name": "A"}], resources=deepcopy(LIMITS), dask={"config": {"a": {}}}, values={"podLabels": {"b": []}}
+    )
+    before = deepcopy(item)
+    found = values(item)
+    found["env"][0]["name"] = found["resources"]["limits"]["cpu"] = "changed"
+    found["config"]["a"]["new"] = found["podLabels"]["new"] = True
+    found["podLabels"]["b"].append(1)
+    assert item == before
+
+
+def config_map(name: str, **metadata: Any) -> Object:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": NAMESPACE, **metadata}}
+
+
+def test_what_is_applied_is_the_clusters_own() -> None:
+    rendered = [config_map("numbers-conf", labels={"app.kubernetes.io/managed-by": "Helm", "mine": "yes"})]
+    before = deepcopy(rendered)
+    (found,) = plan(cluster(), as_owned(cluster(), rendered), NOTHING, "secret", NOW).apply
+    assert found["metadata"] == {
+        "name": "numbers-conf",
+        "namespace": NAMESPACE,
+        "labels": {
+            "app.kubernetes.io/name": "dask",
+            "app.kubernetes.io/instance": "numbers",
+            "app.kubernetes.io/part-of": "trireme",
+            "app.kubernetes.io/managed-by": "trireme-operator",
+            "mine": "yes",
+        },
+        "ownerReferences": [
+            {
+                "apiVersion": "trireme.dev/v1alpha1",
+                "kind": "WorkerCluster",
+                "name": "numbers",
+                "uid": "uid-numbers",
+                "controller": True,
+                "blockOwnerDeletion": True,
+            }
+        ],
+    }
+    # The renderer remembers what it gave, and gives it to others.
+    assert rendered == before
+
+
+def test_the_order_of_the_chart_is_kept() -> None:
+    rendered = [config_map(name) for name in ("b", "c", "a")]
+    found = plan(cluster(), as_owned(cluster(), rendered), NOTHING, "secret", NOW).apply
+    assert [item["metadata"]["name"] for item in found] == ["b", "c", "a"]
+
+
+def test_only_what_is_the_clusters_and_no_longer_rendered_is_pruned() -> None:
+    item = cluster()
+    kept, stale = owned(config_map("kept"), item), owned(config_map("stale", uid="uid-stale"), item)
+    namesakes = owned(config_map("namesakes"), cluster(name="other"))
+    secret_ = owned({**config_map("password"), "kind": "Secret"}, item)
+    nobodys = config_map("nobodys", uid="x")
+    observed = Observed.of(item, [kept, stale, namesakes, secret_, nobodys])
+    found = plan(item, as_owned(item, [config_map("kept")]), observed, "secret", NOW)
+    assert found.delete == [Delete(CONFIG_MAP, NAMESPACE, "stale", "uid-stale")]
+
+
+def test_an_earlier_clusters_objects_are_not_this_ones() -> None:
+    item = cluster()
+    earlier = deepcopy(item)
+    earlier["metadata"]["uid"] = "uid-earlier"
+    assert Observed.of(item, [owned(config_map("conf"), earlier)]) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("engine", "seen", "created"),
+    [
+        ("celery", [], ["numbers-auth"]),
+        # What the operator can't read it must not write twice: the broker already runs with the first password.
+        ("celery", [config_map("numbers-conf")], []),
+        ("dask", [], []),
+        ("spark", [], []),
+    ],
+)
+def test_the_password_is_made_once(engine: str, seen: list[Object], created: list[str]) -> None:
+    item = cluster(engine)
+    observed = Observed.of(item, [owned(one, item) for one in seen])
+    found = plan(item, [], observed, "guess", NOW).create
+    assert [made["metadata"]["name"] for made in found] == created
+
+
+def test_the_secret_goes_with_its_cluster() -> None:
+    item = cluster("celery")
+    found = secret(item, "guess")
+    assert (found["apiVersion"], found["kind"], found["stringData"]) == ("v1", "Secret", {"password": "guess"})
+    assert found["metadata"]["namespace"] == NAMESPACE
+    assert found["metadata"]["ownerReferences"][0]["uid"] == "uid-numbers"
+    assert found["metadata"]["labels"]["app.kubernetes.io/part-of"] == "trireme"
+
+
+CONTROL = {
+    "dask": ("Deployment", "numbers-scheduler"),
+    "spark": ("StatefulSet", "numbers-master"),
+    "celery": ("StatefulSet", "numbers-broker"),
+}
+
+
+def seen(item: Object, control: int | None = 1, workers: Object | None = None, capacity: str | None = None) -> Observed:
+    """Observe a cluster whose control pod has so many ready, and whose worker Deployment has such a status."""
+    objects = []
+    if control is not None:
+        kind, name = CONTROL[item["spec"]["engine"]]
+        objects.append({"kind": kind, "metadata": {"name": name}, "status": {"readyReplicas": control}})
+    if workers is not None:
+        annotations = {} if capacity is None else {"trireme.dev/capacity": capacity}
+        metadata = {"name": "numbers-worker", "annotations": annotations}
+        objects.append({"kind": "Deployment", "metadata": metadata, "status": workers})
+    return Observed.of(item, [owned(one, item) for one in objects])
+
+
+def all_ready(count: int) -> Object:
+    return {"replicas": count, "updatedReplicas": count, "readyReplicas": count}
+
+
+SETTLED = ("False", "Settled")
+CHANGING = ("True", "WorkersChanging")
+
+
+@pytest.mark.parametrize(
+    ("spec", "control", "workers", "ready", "progressing"),
+    [
+        ({"replicas": 2}, None, None, ("False", "ControlNotReady"), CHANGING),
+        ({"replicas": 2}, 0, {}, ("False", "ControlNotReady"), CHANGING),
+        ({"replicas": 2}, 0, all_ready(2), ("False", "ControlNotReady"), SETTLED),
+        ({"replicas": 2}, 1, {"replicas": 2, "updatedReplicas": 2}, ("False", "NoWorkers"), CHANGING),
+        ({"replicas": 2}, 1, {**all_ready(2), "readyReplicas": 1}, ("True", "Ready"), CHANGING),
+        ({"replicas": 2}, 1, all_ready(2), ("True", "Ready"), SETTLED),
+        # An old pod still counts while a new one takes its place.
+        ({"replicas": 2}, 1, {**all_ready(2), "updatedReplicas": 1}, ("True", "Ready"), CHANGING),
+        ({"replicas": 2}, 1, {**all_ready(2), "replicas": 3}, ("True", "Ready"), CHANGING),
+        ({"replicas": 2}, 1, all_ready(3), ("True", "Ready"), CHANGING),
+        ({"replicas": 0}, 1, {}, ("True", "Ready"), SETTLED),
+        ({"replicas": 0}, 1, None, ("True", "Ready"), CHANGING),
+        ({"replicas": 2, "suspend": True}, 1, {}, ("True", "Ready"), SETTLED),
+        ({"replicas": 2, "suspend": True}, 1, all_ready(2), ("True", "Ready"), CHANGING),
+    ],
+)
+@pytest.mark.parametrize("engine", CONTROL)
+def test_conditions(
+    engine: str,
+    spec: Object,
+    control: int | None,
+    workers: Object | None,
+    ready: tuple[str, str],
+    progressing: tuple[str, str],
+) -> None:
+    item = cluster(engine, **spec)
+    found = conditions(status(item, seen(item, control, workers), NOW))
+    assert (found["Ready"]["status"], found["Ready"]["reason"]) == ready
+    assert (found["Progressing"]["status"], found["Progressing"]["reason"]) == progressing
+    assert {one["observedGeneration"] for one in found.values()} == {3}
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, ("False", "NotSuspended")),
+        ({"suspend": False}, ("False", "NotSuspended")),
+        ({"suspend": True}, ("True", "Suspended")),
+    ],
+)
+def test_suspended(spec: Object, expected: tuple[str, str]) -> None:
+    found = conditions(status(cluster(**spec), NOTHING, NOW))["Suspended"]
+    assert (found["status"], found["reason"]) == expected
+
+
+def test_messages_say_how_many() -> None:
+    item = cluster(replicas=4)
+    found = conditions(status(item, seen(item, 1, {"replicas": 3}), NOW))
+    assert found["Ready"]["message"] == "no worker of 4 is ready yet"
+    assert found["Progressing"]["message"] == "workers come or go, until 4 are ready"
+
+
+@pytest.mark.parametrize(
+    ("workers", "replicas", "ready"),
+    [(None, 0, 0), ({}, 0, 0), ({"replicas": 3}, 3, 0), ({"replicas": 3, "readyReplicas": 2}, 3, 2)],
+)
+def test_counts(workers: Object | None, replicas: int, ready: int) -> None:
+    item = cluster(replicas=3)
+    found = status(item, seen(item, 1, workers), NOW)
+    assert (found["replicas"], found["readyReplicas"], found["observedGeneration"]) == (replicas, ready, 3)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [
+        (None, {}),
+        ('{"threads": 2, "memory": "1932735283"}', {"threads": "2", "memory": "1932735283"}),
+    ],
+)
+def test_capacity_is_what_the_workers_are_marked_with(annotation: str | None, expected: Object) -> None:
+    item = cluster()
+    assert status(item, seen(item, 1, {}, annotation), NOW)["capacity"] == expected
+
+
+@pytest.mark.parametrize(
+    ("engine", "expected"),
+    [
+        (
+            "dask",
+            {
+                "scheduler": "tcp://numbers-scheduler.team.svc:8786",
+                "dashboard": "http://numbers-scheduler.team.svc:8787/status",
+            },
+        ),
+        (
+            "spark",
+            {"master": "spark://numbers-master.team.svc:7077", "ui": "http://numbers-master.team.svc:8080"},
+        ),
+        ("celery", {"broker": "redis://numbers-broker.team.svc:6379"}),
+    ],
+)
+def test_endpoints_and_selector(engine: str, expected: Object) -> None:
+    found = status(cluster(engine), NOTHING, NOW)
+    assert {point["name"]: point["url"] for point in found["endpoints"]} == expected
+    assert found["selector"] == (
+        f"app.kubernetes.io/name={engine},app.kubernetes.io/instance=numbers,app.kubernetes.io/component=worker"
+    )
+
+
+def test_a_condition_that_stays_keeps_its_time() -> None:
+    item = cluster(
+        replicas=2,
+        status={"conditions": [condition("Ready", "True"), condition("Progressing", "True"), condition("Old", "True")]},
+    )
+    found = conditions(status(item, seen(item, 1, all_ready(2)), NOW))
+    times = {name: one["lastTransitionTime"] for name, one in found.items()}
+    assert times == {"Ready": EARLIER, "Progressing": STAMP, "Suspended": STAMP}
+
+
+def test_refused_values_change_nothing_but_the_status() -> None:
+    item = cluster(replicas=2)
+    observed = seen(item, 1, all_ready(2), json.dumps({"threads": 2}))
+    found = refused(item, Trouble("InvalidSpec", "replicas: too many"), observed, NOW)
+    assert (found.apply, found.create, found.patch, found.delete) == ([], [], [], [])
+    assert found.status is not None
+    told = conditions(found.status)
+    assert (told["Ready"]["status"], told["Ready"]["reason"]) == ("False", "InvalidSpec")
+    assert told["Ready"]["message"] == "replicas: too many"
+    assert (told["Progressing"]["status"], told["Progressing"]["reason"]) == ("False", "InvalidSpec")
+    # What runs still runs, and is told.
+    assert (found.status["readyReplicas"], found.status["capacity"]) == (2, {"threads": "2"})
+
+
+def test_the_status_of_a_plan_is_of_what_was_seen() -> None:
+    item = cluster(replicas=2)
+    observed = seen(item, 1, all_ready(2))
+    assert plan(item, [], observed, "guess", NOW).status == status(item, observed, NOW)
+
+
+def test_workers_of_another_name_do_not_count() -> None:
+    item = cluster(replicas=1)
+    other = owned({"kind": "Deployment", "metadata": {"name": "numbers-other"}, "status": all_ready(1)}, item)
+    observed = Observed({Key("Deployment", NAMESPACE, "numbers-other"): other})
+    assert status(item, observed, NOW)["readyReplicas"] == 0
+
+
+@pytest.mark.parametrize(("spec", "expected"), [({}, 1), ({"replicas": 5}, 5), ({"replicas": 5, "suspend": True}, 0)])
+def test_desired_replicas(spec: Object, expected: int) -> None:
+    assert desired_replicas(cluster(**spec)) == expected
+
+
+def pod(component: str, reason: str) -> Object:
+    container = {"name": component, "image": "mine:1", "state": {"waiting": {"reason": reason}}}
+    labels = {"app.kubernetes.io/component": component}
+    return {"metadata": {"name": "x", "labels": labels}, "status": {"containerStatuses": [container]}}
+
+
+QUOTA = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}
+ELSEWHERE = Trouble("CodeNotFound", "no such ConfigMap")
+IMAGE_PROBLEM = ("ImagePullBackOff", "spec.image: mine:1 can't be pulled: correct its name, or give access to it")
+
+
+@pytest.mark.parametrize(
+    ("control", "workers", "pods", "trouble", "ready", "progressing"),
+    [
+        (0, {}, [pod("scheduler", "ErrImagePull")], None, IMAGE_PROBLEM, ("WorkersChanging", None)),
+        (0, {}, [], ELSEWHERE, ("CodeNotFound", "no such ConfigMap"), ("CodeNotFound", "no such ConfigMap")),
+        # What is wrong with the workers is not what is wrong with the scheduler.
+        (0, {}, [pod("worker", "ErrImagePull")], None, ("ControlNotReady", None), IMAGE_PROBLEM),
+        (1, {}, [pod("worker", "ErrImagePull")], None, IMAGE_PROBLEM, IMAGE_PROBLEM),
+        (1, {}, [pod("driver", "ErrImagePull")], None, ("NoWorkers", None), ("WorkersChanging", None)),
+        (1, {}, [], ELSEWHERE, ("CodeNotFound", "no such ConfigMap"), ("CodeNotFound", "no such ConfigMap")),
+        (1, {"conditions": [QUOTA]}, [], None, ("QuotaExceeded", None), ("QuotaExceeded", None)),
+        # One worker works: it is ready, and the other is in trouble.
+        (1, {"replicas": 2, "readyReplicas": 1}, [pod("worker", "ErrImagePull")], None, ("Ready", None), IMAGE_PROBLEM),
+        (1, all_ready(2), [pod("worker", "ErrImagePull")], None, ("Ready", None), ("Settled", None)),
+    ],
+)
+def test_conditions_tell_what_is_wrong(
+    control: int,
+    workers: Object,
+    pods: list[Object],
+    trouble: Trouble | None,
+    ready: tuple[str, str | None],
+    progressing: tuple[str, str | None],
+) -> None:
+    item = cluster(replicas=2)
+    observed = replace(seen(item, control, workers), pods=pods, trouble=trouble)
+    found = conditions(status(item, observed, NOW))
+    for type_, (reason, message) in {"Ready": ready, "Progressing": progressing}.items():
+        assert found[type_]["reason"] == reason
+        assert message in (None, found[type_]["message"])
+    assert found["Ready"]["status"] == str(ready[0] == "Ready")
+    assert found["Progressing"]["status"] == str(progressing[0] != "Settled")
+
+
+@pytest.mark.parametrize(
+    ("before", "seconds", "worth"),
+    [
+        (None, 60, False),
+        ("True", 60, False),
+        ("False", 2, False),
+        ("False", 3, True),
+        ("False", 60, True),
+    ],
+)
+def test_when_a_closer_look_is_worth_it(before: str | None, seconds: float, worth: bool) -> None:
+    told = [] if before is None else [condition("Ready", before, since=STAMP)]
+    item = cluster(status={"conditions": told})
+    assert worth_a_closer_look(item, NOW + timedelta(seconds=seconds)) is worth
+
+
+@pytest.mark.parametrize(("control", "again"), [(0, 3), (1, None)])
+def test_a_cluster_is_looked_at_again_until_it_is_ready(control: int, again: float | None) -> None:
+    item = cluster(replicas=2)
+    assert plan(item, [], seen(item, control, all_ready(2)), "guess", NOW).again == again
+
+
+def test_troubles_say_what_to_do() -> None:
+    name_taken = taken(config_map("numbers-conf"))
+    assert name_taken.reason == "NameTaken"
+    assert "ConfigMap numbers-conf" in name_taken.message
+    assert missing_code("tasks").reason == "CodeNotFound"
+    assert "no ConfigMap tasks" in missing_code("tasks").message

@@ -1,0 +1,273 @@
+"""The CustomResourceDefinitions: bounded, described, and written out."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from operating import CHARTS, closed, cluster, condition, job, schema_of
+
+from trireme_operator import crds
+from trireme_operator.api import CHART_KINDS, WORKER_CLUSTER, WORKER_JOB, Kind, Object
+from trireme_operator.engines import ENGINES
+
+TOP = CHARTS.parent
+CRDS = {"WorkerCluster": crds.worker_cluster(), "WorkerJob": crds.worker_job()}
+SAMPLES = sorted((TOP / "manifests" / "samples").glob("*.yaml"))
+every_crd = pytest.mark.parametrize("kind", CRDS)
+
+
+def walk(schema: Object, path: str = "") -> Iterator[tuple[str, Object]]:
+    """Yield each schema below one, with its path: .name for a field, [] for an item, {} for a map's value."""
+    for name, field in schema.get("properties", {}).items():
+        yield from walk_one(field, f"{path}.{name}")
+    if "items" in schema:
+        yield from walk_one(schema["items"], f"{path}[]")
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from walk_one(schema["additionalProperties"], f"{path}{{}}")
+
+
+def walk_one(schema: Object, path: str) -> Iterator[tuple[str, Object]]:
+    yield path, schema
+    yield from walk(schema, path)
+
+
+def fields(kind: str) -> list[tuple[str, Object]]:
+    schema = schema_of(CRDS[kind])
+    # What every object has is described by Kubernetes.
+    own = [found for found in walk(schema) if found[0].startswith((".spec", ".status"))]
+    assert len(own) > 30
+    return own
+
+
+@every_crd
+def test_every_field_is_described(kind: str) -> None:
+    named = [(path, field) for path, field in fields(kind) if not path.endswith(("[]", "{}"))]
+    assert [path for path, field in named if not str(field.get("description", "")).endswith(".")] == []
+    assert schema_of(CRDS[kind])["description"].endswith(".")
+
+
+def unbounded(field: Object) -> bool:
+    if field.get("x-kubernetes-preserve-unknown-fields"):
+        return field != {"type": "object", "x-kubernetes-preserve-unknown-fields": True, **described(field)}
+    if field.get("x-kubernetes-int-or-string"):
+        return "maxLength" not in field
+    type_ = field["type"]
+    if type_ == "string":
+        return not ("maxLength" in field or "enum" in field or field.get("format") == "date-time")
+    if type_ == "array":
+        return "maxItems" not in field
+    if type_ == "object":
+        return "properties" not in field and "maxProperties" not in field
+    if type_ == "integer":
+        generation = field.get("format") == "int64" and "generation" in field["description"]
+        return not (generation or {"minimum", "maximum"} <= field.keys())
+    return type_ != "boolean"
+
+
+def described(field: Object) -> Object:
+    return {"description": field["description"]}
+
+
+@every_crd
+def test_everything_is_bounded(kind: str) -> None:
+    assert [path for path, field in fields(kind) if unbounded(field)] == []
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"type": "string"},
+        {"type": "array", "items": {}},
+        {"type": "object", "additionalProperties": {"type": "string"}},
+        {"type": "integer", "minimum": 0, "description": "A number."},
+        {"x-kubernetes-int-or-string": True},
+        {"type": "number"},
+    ],
+)
+def test_what_is_not_bounded_is_seen(field: Object) -> None:
+    assert unbounded(field)
+
+
+@every_crd
+def test_a_rules_message_says_what_to_do(kind: str) -> None:
+    rules = [rule for _, field in fields(kind) for rule in field.get("x-kubernetes-validations", [])]
+    assert len(rules) > 2
+    for rule in rules:
+        assert rule["rule"]
+        assert rule["message"]
+
+
+@every_crd
+def test_every_field_that_is_required_is_one(kind: str) -> None:
+    for path, field in fields(kind):
+        assert set(field.get("required", [])) <= field.get("properties", {}).keys(), path
+
+
+@pytest.mark.parametrize(("kind", "short"), [(WORKER_CLUSTER, "wc"), (WORKER_JOB, "wj")])
+def test_names(kind: Kind, short: str) -> None:
+    crd = CRDS[kind.kind]
+    assert crd["metadata"]["name"] == f"{kind.plural}.{kind.group}"
+    names = crd["spec"]["names"]
+    assert (names["kind"], names["plural"], names["singular"]) == (kind.kind, kind.plural, kind.kind.lower())
+    assert (names["shortNames"], names["categories"]) == ([short], ["trireme"])
+    (version,) = crd["spec"]["versions"]
+    assert (version["name"], version["served"], version["storage"]) == (kind.version, True, True)
+    assert (crd["spec"]["group"], crd["spec"]["scope"]) == (kind.group, "Namespaced")
+
+
+def test_only_a_cluster_has_a_scale() -> None:
+    found = {kind: crd["spec"]["versions"][0]["subresources"] for kind, crd in CRDS.items()}
+    assert found == {
+        "WorkerCluster": {
+            "status": {},
+            "scale": {
+                "specReplicasPath": ".spec.replicas",
+                "statusReplicasPath": ".status.replicas",
+                "labelSelectorPath": ".status.selector",
+            },
+        },
+        "WorkerJob": {"status": {}},
+    }
+
+
+@every_crd
+def test_columns_and_scale_show_fields_that_there_are(kind: str) -> None:
+    (version,) = CRDS[kind]["spec"]["versions"]
+    known = {path for path, _ in fields(kind)} | {".metadata.creationTimestamp"}
+    paths = [column["jsonPath"] for column in version["additionalPrinterColumns"]]
+    paths += version["subresources"].get("scale", {}).values()
+    for path in paths:
+        head, _, last = path.partition("[?(@.type==")
+        assert head in known
+        if last:
+            assert f"{head}[].{last.rpartition('.')[2]}" in known
+
+
+def test_engines_are_those_there_are() -> None:
+    for spec in (
+        schema_of(CRDS["WorkerCluster"])["properties"]["spec"],
+        schema_of(CRDS["WorkerJob"])["properties"]["spec"]["properties"]["clusterTemplate"]["properties"]["spec"],
+    ):
+        assert set(spec["properties"]["engine"]["enum"]) == set(ENGINES)
+        assert set(ENGINES) <= spec["properties"].keys()
+        rules = " ".join(rule["rule"] for rule in spec["x-kubernetes-validations"])
+        assert all(f"has(self.{engine})" in rules for engine in ENGINES)
+
+
+def test_only_a_cluster_that_stands_has_a_fixed_engine() -> None:
+    cluster_spec = schema_of(CRDS["WorkerCluster"])["properties"]["spec"]
+    template = schema_of(CRDS["WorkerJob"])["properties"]["spec"]["properties"]["clusterTemplate"]["properties"]["spec"]
+    fixed = "self.engine == oldSelf.engine"
+    assert fixed in [rule["rule"] for rule in cluster_spec["x-kubernetes-validations"]]
+    assert fixed not in [rule["rule"] for rule in template["x-kubernetes-validations"]]
+
+
+def validator(kind: str) -> jsonschema.Draft202012Validator:
+    schema = schema_of(CRDS[kind])
+    found = closed({**schema, "properties": {**schema["properties"], "metadata": {"type": "object"}}})
+    return jsonschema.Draft202012Validator(found)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+def test_samples_are_valid(sample: Path) -> None:
+    objects = [item for item in yaml.safe_load_all(sample.read_text()) if item and item["kind"] in CRDS]
+    assert objects
+    for item in objects:
+        validator(item["kind"]).validate(item)
+
+
+VALID: list[Object] = [
+    cluster(),
+    cluster("celery", celery={"app": "tasks:app", "queues": ["a"]}),
+    cluster(resources={"limits": {"cpu": 1, "memory": "1Gi"}}, env=[{"name": "A", "value": "b"}]),
+    cluster(status={"replicas": 1, "conditions": [condition("Ready", "True")]}),
+    job(),
+    job(clusterTemplate={"spec": {"engine": "spark"}}, ttlSecondsAfterFinished=0),
+]
+INVALID: list[Object] = [
+    cluster("ray"),
+    cluster(replicas=-1),
+    cluster(replicas=1001),
+    cluster(replicas="2"),
+    cluster(image=""),
+    cluster(drainSeconds=0),
+    cluster(unknown=1),
+    cluster(code={"configMap": "Not A Name"}),
+    cluster(env=[{"value": "b"}]),
+    cluster(status={"conditions": [{**condition("Ready", "True"), "status": "Maybe"}]}),
+    job(backoffLimit=-1),
+    job(clusterRef={}),
+    job(driver={"script": ""}),
+    job(driver={"command": []}),
+    job(clusterTemplate={"spec": {}}),
+]
+
+
+@pytest.mark.parametrize("item", VALID)
+def test_what_is_valid(item: Object) -> None:
+    validator(item["kind"]).validate(item)
+
+
+@pytest.mark.parametrize("item", INVALID)
+def test_what_is_invalid(item: Object) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        validator(item["kind"]).validate(item)
+
+
+def test_generated_files_match() -> None:
+    found = crds.files()
+    assert {path.relative_to(crds.TOP).as_posix() for path in found} == {
+        f"{folder}/{name}.yaml"
+        for folder in ("manifests/crds", "charts/trireme/templates/crds")
+        for name in ("workerclusters", "workerjobs")
+    }
+    for path, text in found.items():
+        # From where these tests are, wherever the operator is installed.
+        assert (TOP / path.relative_to(crds.TOP)).read_text() == text
+
+
+def test_generated_files_say_what_the_source_says() -> None:
+    for path, text in crds.files().items():
+        item: Any = yaml.safe_load(text)
+        kept = item["metadata"].pop("annotations", {})
+        assert item == CRDS[item["spec"]["names"]["kind"]]
+        in_chart = "charts" in path.relative_to(crds.TOP).parts
+        assert kept == ({"helm.sh/resource-policy": "keep"} if in_chart else {})
+        # A chart's templates are templates.
+        assert "{{" not in text
+        assert "&id" not in text
+
+
+def test_checking_and_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(crds, "TOP", tmp_path)
+    monkeypatch.setattr(crds, "MANIFESTS", tmp_path / "manifests")
+    monkeypatch.setattr(crds, "CHART", tmp_path / "chart")
+
+    def main(*arguments: str) -> int:
+        monkeypatch.setattr("sys.argv", ["crds", *arguments])
+        return crds.main()
+
+    assert main("check") == 1
+    assert "manifests/workerjobs.yaml is out of date" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert main("write") == 0
+    assert main("check") == 0
+    stale = tmp_path / "chart" / "workerjobs.yaml"
+    stale.write_text(stale.read_text() + "\n")
+    capsys.readouterr()
+    assert main("check") == 1
+    assert capsys.readouterr().err == "chart/workerjobs.yaml is out of date: run `make generate`\n"
+    assert [main(), main("other"), main("check", "write")] == [2, 2, 2]
+
+
+def test_the_charts_kinds_are_in_order() -> None:
+    kinds = [kind.kind for kind in CHART_KINDS]
+    # What a pod mounts or is let in by is there when it starts.
+    assert max(map(kinds.index, ("ConfigMap", "Service", "NetworkPolicy"))) < min(
+        map(kinds.index, ("Deployment", "StatefulSet"))
+    )

@@ -1,0 +1,501 @@
+"""Whole reconciles, against an API server in memory."""
+
+import asyncio
+from collections import Counter
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from operating import CHART_KIND_NAMES, ENGINES, NAMESPACE, Crash, Twin, cluster, conditions, job
+
+from trireme_operator.api import Key, Object, key_of
+from trireme_operator.client import Refused
+
+NUMBERS = Key("WorkerCluster", NAMESPACE, "numbers")
+MEAN = Key("WorkerJob", NAMESPACE, "mean")
+WORKERS = Key("Deployment", NAMESPACE, "numbers-worker")
+DRIVER = Key("Job", NAMESPACE, "mean-driver")
+OWN = Key("WorkerCluster", NAMESPACE, "mean")
+# Without a script, the Job is all that there is of a driver.
+COMMAND = {"command": ["python", "-m", "mean"]}
+
+
+def fresh(item: Object) -> Object:
+    return {**item, "metadata": {name: value for name, value in item["metadata"].items() if name != "generation"}}
+
+
+def settled(*items: Object) -> Twin:
+    twin = Twin()
+    for item in items:
+        twin.put(fresh(item))
+    asyncio.run(twin.settle())
+    return twin
+
+
+def reconcile(twin: Twin, key: Key) -> list[tuple[str, Key]]:
+    """Reconcile once; return what was written."""
+    before = len(twin.writes)
+    asyncio.run(twin.reconciler().reconcile(key))
+    return twin.writes[before:]
+
+
+def change(twin: Twin, key: Key, **spec: Any) -> None:
+    item = twin.objects[key]
+    twin.put({**item, "spec": {**item["spec"], **spec}})
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_settled_cluster_costs_no_write(engine: str) -> None:
+    twin = settled(cluster(engine, replicas=2))
+    told = conditions(twin.objects[NUMBERS]["status"])
+    assert (told["Ready"]["status"], told["Progressing"]["status"]) == ("True", "False")
+    assert reconcile(twin, NUMBERS) == []
+    # Nor does an operator that knows nothing yet of what it did.
+    twin.restart()
+    assert reconcile(twin, NUMBERS) == []
+    # Nor does time.
+    twin.clock.pass_(86400)
+    assert reconcile(twin, NUMBERS) == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_object_is_written_once_on_the_way(engine: str) -> None:
+    twin = settled(cluster(engine, replicas=2))
+    written = Counter(write for write in twin.writes if write[0] in ("apply", "create"))
+    assert set(written.values()) == {1}
+    assert {key.kind for _, key in written} <= {*CHART_KIND_NAMES, "Secret"}
+    assert (("create", Key("Secret", NAMESPACE, "numbers-auth")) in written) is (engine == "celery")
+    verbs = {verb for verb, _ in twin.writes}
+    assert verbs <= {"apply", "create", "status", "event"}
+
+
+def test_a_secret_is_there_before_who_needs_it() -> None:
+    twin = settled(cluster("celery"))
+    assert twin.writes[0] == ("create", Key("Secret", NAMESPACE, "numbers-auth"))
+    assert len(twin.objects[twin.writes[0][1]]["stringData"]["password"]) == 48
+
+
+def test_only_what_differs_is_applied_again() -> None:
+    twin = settled(cluster(replicas=2))
+    change(twin, NUMBERS, replicas=3)
+    written = reconcile(twin, NUMBERS)
+    assert [write for write in written if write[0] == "apply"] == [("apply", WORKERS)]
+    assert twin.objects[WORKERS]["spec"]["replicas"] == 3
+
+
+@pytest.mark.parametrize("meddle", ["deleted", "changed"])
+def test_what_others_do_to_an_object_is_undone(meddle: str) -> None:
+    twin = settled(cluster(replicas=2))
+    before = twin.state()
+    if meddle == "deleted":
+        twin.remove(WORKERS)
+    else:
+        change(twin, WORKERS, replicas=9)
+    asyncio.run(twin.settle())
+    assert twin.state() == before
+
+
+def test_what_is_no_longer_rendered_goes() -> None:
+    twin = settled(cluster("celery", replicas=1))
+    broker = Key("StatefulSet", NAMESPACE, "numbers-broker")
+    assert broker in twin.objects
+    change(twin, NUMBERS, values={"broker": {"url": "redis://elsewhere:6379"}})
+    written = reconcile(twin, NUMBERS)
+    assert ("delete", broker) in written
+    assert ("delete", Key("Service", NAMESPACE, "numbers-broker")) in written
+    # Last, when all that takes its place is there.
+    verbs = [verb for verb, _ in written]
+    assert verbs.index("delete") > max(place for place, verb in enumerate(verbs) if verb != "delete")
+    assert WORKERS in twin.objects
+
+
+def test_refused_values_leave_what_runs_and_cost_nothing_more() -> None:
+    twin = settled(cluster(replicas=2))
+    before = twin.state()
+    change(twin, NUMBERS, values={"nonsense": 1})
+    written = reconcile(twin, NUMBERS)
+    assert {verb for verb, _ in written} == {"status", "event"}
+    told = conditions(twin.objects[NUMBERS]["status"])["Ready"]
+    assert (told["status"], told["reason"]) == ("False", "InvalidSpec")
+    assert "nonsense" in told["message"]
+    assert any(event["type"] == "Warning" and "nonsense" in event["message"] for event in twin.events)
+    after = twin.state()
+    assert before.pop(NUMBERS) != after.pop(NUMBERS)
+    assert after == before
+    assert reconcile(twin, NUMBERS) == []
+    # And is mended with the spec.
+    change(twin, NUMBERS, values={})
+    asyncio.run(twin.settle())
+    assert conditions(twin.objects[NUMBERS]["status"])["Ready"]["status"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("key", "item"),
+    [
+        (NUMBERS, None),
+        (NUMBERS, {**cluster(), "metadata": {**cluster()["metadata"], "deletionTimestamp": "now"}}),
+        (MEAN, {**job(), "metadata": {**job()["metadata"], "deletionTimestamp": "now"}}),
+    ],
+)
+def test_what_is_going_is_left_alone(key: Key, item: Object | None) -> None:
+    twin = Twin()
+    if item:
+        twin.put(item)
+    assert asyncio.run(twin.reconciler().reconcile(key)) is None
+    assert twin.writes == []
+
+
+def test_events_tell_each_change_once() -> None:
+    twin = settled(cluster(replicas=2))
+    assert [event["reason"] for event in twin.events] == ["Ready"]
+    assert {event["involvedObject"]["name"] for event in twin.events} == {"numbers"}
+
+
+def test_a_field_that_is_gone_from_a_status_is_removed() -> None:
+    twin = settled(cluster())
+    item = twin.objects[NUMBERS]
+    twin.put({**item, "status": {**item["status"], "ancient": 1}})
+    assert "ancient" in twin.objects[NUMBERS]["status"]
+    # Its validator allows no such field.
+    assert ("status", NUMBERS) in reconcile(twin, NUMBERS)
+    assert "ancient" not in twin.objects[NUMBERS]["status"]
+    assert reconcile(twin, NUMBERS) == []
+
+
+def template(**spec: Any) -> Object:
+    # With the default that an API server fills in.
+    return {"clusterTemplate": {"spec": {"engine": "dask", "replicas": 2, "suspend": False, **spec}}}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_job_with_a_cluster_of_its_own(engine: str) -> None:
+    twin = settled(job(**template(engine=engine)))
+    status = twin.objects[MEAN]["status"]
+    assert conditions(status)["Complete"]["status"] == "True"
+    assert (status["output"], status["attempts"], status["cluster"]) == ("0.5", 1, "mean")
+    verbs = [write for write in twin.writes if write[0] != "event"]
+    assert ("apply", OWN) in verbs
+    assert ("create", DRIVER) in verbs
+    assert ("apply", Key("ConfigMap", NAMESPACE, "mean-script")) in verbs
+    # The driver waits for the workers.
+    assert verbs.index(("create", DRIVER)) > verbs.index(("apply", Key("Deployment", NAMESPACE, "mean-worker")))
+    assert verbs.count(("create", DRIVER)) == 1
+    # Nothing of the cluster is left; the driver's log is.
+    assert {key.kind for key in twin.objects} == {"WorkerJob", "Job", "Pod", "ConfigMap"}
+    assert reconcile(twin, MEAN) == []
+
+
+def test_a_borrowed_cluster_stays() -> None:
+    twin = settled(cluster(replicas=1), job())
+    assert conditions(twin.objects[MEAN]["status"])["Complete"]["status"] == "True"
+    assert conditions(twin.objects[NUMBERS]["status"])["Ready"]["status"] == "True"
+    assert reconcile(twin, MEAN) == []
+    assert reconcile(twin, NUMBERS) == []
+
+
+def test_a_job_goes_when_its_time_has_come() -> None:
+    twin = settled(job(ttlSecondsAfterFinished=60, **template()))
+    assert asyncio.run(twin.reconciler().reconcile(MEAN)) == 60
+    twin.clock.pass_(59)
+    assert asyncio.run(twin.reconciler().reconcile(MEAN)) == 1
+    twin.clock.pass_(1)
+    assert reconcile(twin, MEAN) == [("delete", MEAN)]
+    assert twin.objects == {}
+
+
+def test_a_suspended_job_rests_and_goes_on() -> None:
+    twin = settled(job(suspend=True, driver=COMMAND, **template()))
+    assert DRIVER not in twin.objects
+    assert twin.objects[Key("Deployment", NAMESPACE, "mean-worker")]["spec"]["replicas"] == 0
+    assert conditions(twin.objects[MEAN]["status"])["Suspended"]["status"] == "True"
+    change(twin, MEAN, suspend=False)
+    reconcile(twin, MEAN)
+    reconcile(twin, OWN)
+    assert twin.objects[Key("Deployment", NAMESPACE, "mean-worker")]["spec"]["replicas"] == 2
+    asyncio.run(twin.settle())
+    assert conditions(twin.objects[MEAN]["status"])["Complete"]["status"] == "True"
+
+
+def test_suspending_reaches_a_driver_that_runs() -> None:
+    twin = settled(cluster(replicas=1))
+    twin.put(fresh(job(driver=COMMAND)))
+    reconcile(twin, MEAN)
+    assert DRIVER in twin.objects
+    for suspend in (True, False):
+        change(twin, MEAN, suspend=suspend)
+        assert ("patch", DRIVER) in reconcile(twin, MEAN)
+        assert twin.objects[DRIVER]["spec"]["suspend"] is suspend
+        assert ("patch", DRIVER) not in reconcile(twin, MEAN)
+
+
+@pytest.mark.parametrize(
+    ("printed", "told"),
+    [
+        ("", ""),
+        ("one\n", "one"),
+        ("".join(f"{number}\n" for number in range(100)), "\n".join(map(str, range(90, 100)))),
+        ("x" * 5000 + "end\n", "x" * 4093 + "end"),
+    ],
+)
+def test_the_last_lines_are_the_output(printed: str, told: str) -> None:
+    twin = Twin()
+    twin.output = printed
+    for item in (cluster(replicas=1), job(driver=COMMAND)):
+        twin.put(fresh(item))
+    asyncio.run(twin.settle())
+    assert twin.objects[MEAN]["status"]["output"] == told
+
+
+def test_the_newest_pod_is_asked_for_its_output() -> None:
+    twin = settled(cluster(replicas=1))
+    twin.put(fresh(job(driver=COMMAND)))
+    reconcile(twin, MEAN)
+    twin.control()
+    first = twin.objects[Key("Pod", NAMESPACE, "mean-driver-1")]
+    asked = []
+
+    async def log_tail(namespace: str, pod: str, lines: int) -> str:
+        asked.append(pod)
+        return "last"
+
+    twin.log_tail = log_tail  # type: ignore[method-assign]
+    # Names say nothing of age.
+    later = {**first, "metadata": {**first["metadata"], "name": "a", "creationTimestamp": "2026-01-03T00:00:00Z"}}
+    later["metadata"]["uid"] = "uid-a"
+    twin.put(later)
+    asyncio.run(twin.settle())
+    assert asked == ["a"]
+
+
+def cluster_story(engine: str) -> Any:
+    """A cluster that grows, loses objects that its chart no longer has, and is suspended."""
+
+    async def story(twin: Twin) -> None:
+        twin.put(fresh(cluster(engine, replicas=2)))
+        await twin.settle()
+        if engine == "celery":
+            change(twin, NUMBERS, replicas=3, values={"broker": {"url": "redis://elsewhere:6379"}})
+            await twin.settle()
+        change(twin, NUMBERS, image="another", suspend=True)
+        await twin.settle()
+
+    return story
+
+
+async def job_story(twin: Twin) -> None:
+    twin.put(fresh(job(driver=COMMAND, ttlSecondsAfterFinished=60, **template(engine="celery"))))
+    await twin.settle()
+
+
+async def suspended_story(twin: Twin) -> None:
+    twin.put(fresh(job(driver=COMMAND, suspend=True, **template())))
+    await twin.settle()
+    change(twin, MEAN, suspend=False)
+    await twin.settle()
+
+
+async def borrowing_story(twin: Twin) -> None:
+    twin.put(fresh(job(driver=COMMAND)))
+    await twin.settle()
+    twin.put(fresh(cluster(replicas=1)))
+    await twin.settle()
+
+
+STORIES = {
+    **{engine: cluster_story(engine) for engine in ENGINES},
+    "job": job_story,
+    "suspended job": suspended_story,
+    "borrowing job": borrowing_story,
+}
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_a_crash_after_any_write_ends_the_same(story: str) -> None:
+    whole = Twin()
+    asyncio.run(STORIES[story](whole))
+    assert len(whole.writes) > 10
+    crashes = 0
+    for number in range(1, len(whole.writes) + 1):
+        twin = Twin(crash_after=number)
+        asyncio.run(STORIES[story](twin))
+        crashes += len(twin.writes) >= number
+        assert twin.state() == whole.state(), f"after write {number}, {whole.writes[number - 1]}"
+        # The password was not changed under a broker that runs.
+        assert sum(key.kind == "Secret" for key in twin.objects) == sum(key.kind == "Secret" for key in whole.objects)
+        assert twin.writes.count(("create", DRIVER)) <= 2
+    assert crashes == len(whole.writes)
+
+
+def test_a_refused_write_is_told_and_made_up_for() -> None:
+    twin = Twin(crash_after=3)
+    twin.put(fresh(cluster(replicas=1)))
+    with pytest.raises(Crash):
+        asyncio.run(twin.reconciler().reconcile(NUMBERS))
+    # The same operator goes on.
+    asyncio.run(twin.settle())
+    assert reconcile(twin, NUMBERS) == []
+    assert conditions(twin.objects[NUMBERS]["status"])["Ready"]["status"] == "True"
+
+
+def test_two_operators_at_once_converge() -> None:
+    twin = Twin()
+    twin.put(fresh(cluster("celery", replicas=2)))
+    twin.put(fresh(job(driver=COMMAND)))
+
+    async def both() -> None:
+        first, second = twin.reconciler(), twin.reconciler()
+        for _ in range(8):
+            for key in (NUMBERS, MEAN):
+                await asyncio.gather(first.reconcile(key), second.reconcile(key))
+            twin.control()
+
+    asyncio.run(both())
+    alone = settled(cluster("celery", replicas=2), job(driver=COMMAND))
+    assert twin.state() == alone.state()
+
+
+def test_the_first_password_stays() -> None:
+    twin = settled(cluster("celery", replicas=2))
+    secret = Key("Secret", NAMESPACE, "numbers-auth")
+    before = twin.objects[secret]["stringData"]
+    change(twin, NUMBERS, replicas=3)
+    twin.restart()
+    asyncio.run(twin.settle())
+    assert twin.objects[secret]["stringData"] == before
+    other = settled(cluster("celery", replicas=2)).objects[secret]["stringData"]
+    assert other != before
+
+
+def test_times_are_those_of_the_reconcilers_clock() -> None:
+    twin = settled(cluster(replicas=1))
+    times = {one["lastTransitionTime"] for one in twin.objects[NUMBERS]["status"]["conditions"]}
+    assert times == {"2026-01-02T03:04:05Z"}
+    assert {event["firstTimestamp"] for event in twin.events} == times
+
+
+def refusing(twin: Twin, kind: str, for_good: bool) -> None:
+    """Have the server refuse objects of a kind."""
+    apply, create = twin.apply, twin.create
+
+    def check(item: Object) -> None:
+        if item["kind"] == kind:
+            raise Refused(f"{kind} {item['metadata']['name']}", "not so", for_good)
+
+    async def apply_(item: Object) -> Object:
+        check(item)
+        return await apply(item)
+
+    async def create_(item: Object) -> None:
+        check(item)
+        await create(item)
+
+    twin.apply, twin.create = apply_, create_  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("for_good", "reason"), [(True, "Invalid"), (False, "FailedCreate")])
+def test_what_the_server_refuses_of_a_cluster_is_told(for_good: bool, reason: str) -> None:
+    twin = Twin()
+    twin.put(fresh(cluster(replicas=1)))
+    refusing(twin, "Deployment", for_good)
+    # Raised all the same, to be tried again later.
+    for _ in range(2):
+        with pytest.raises(Refused):
+            asyncio.run(twin.reconciler().reconcile(NUMBERS))
+    told = conditions(twin.objects[NUMBERS]["status"])["Ready"]
+    assert (told["status"], told["reason"]) == ("False", reason)
+    assert "not so" in told["message"]
+    assert [verb for verb, _ in twin.writes].count("status") == 1
+
+
+@pytest.mark.parametrize(
+    ("for_good", "type_", "reason"), [(True, "Failed", "Invalid"), (False, "DriverRunning", "FailedCreate")]
+)
+def test_what_the_server_refuses_of_a_job_is_told(for_good: bool, type_: str, reason: str) -> None:
+    twin = settled(cluster(replicas=1))
+    twin.put(fresh(job(driver=COMMAND)))
+    refusing(twin, "Job", for_good)
+    with pytest.raises(Refused):
+        asyncio.run(twin.reconciler().reconcile(MEAN))
+    told = conditions(twin.objects[MEAN]["status"])[type_]
+    assert (told["status"], told["reason"]) == (str(for_good), reason)
+    assert "not so" in told["message"]
+    if for_good:
+        assert reconcile(twin, MEAN) == []
+
+
+def test_an_object_of_somebody_else_is_not_taken() -> None:
+    twin = Twin()
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "numbers-conf", "namespace": NAMESPACE},
+        "data": {},
+    }
+    twin.put(theirs)
+    twin.put(fresh(cluster(replicas=1)))
+    assert {verb for verb, _ in reconcile(twin, NUMBERS)} == {"status", "event"}
+    told = conditions(twin.objects[NUMBERS]["status"])["Ready"]
+    assert (told["status"], told["reason"]) == ("False", "NameTaken")
+    twin.remove(Key("ConfigMap", NAMESPACE, "numbers-conf"))
+    asyncio.run(twin.settle())
+    assert conditions(twin.objects[NUMBERS]["status"])["Ready"]["status"] == "True"
+
+
+def test_items_that_others_add_to_a_list_are_removed() -> None:
+    twin = settled(cluster(replicas=2))
+    workers = deepcopy(twin.objects[WORKERS])
+    before = deepcopy(workers["spec"])
+    workers["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "BY_HAND", "value": "1"})
+    twin.put(workers)
+    apply = twin.apply
+
+    async def keeping(item: Object) -> Object:
+        """Apply as a server does: items that another one owns stay."""
+        await apply(item)
+        if key_of(item) == WORKERS:
+            twin.put({**twin.objects[WORKERS], "spec": workers["spec"]})
+        return twin.objects[key_of(item)]
+
+    twin.apply = keeping  # type: ignore[method-assign]
+    assert reconcile(twin, NUMBERS)[:2] == [
+        ("apply", WORKERS),
+        ("overwrite", WORKERS),
+    ]
+    assert twin.objects[WORKERS]["spec"] == before
+    assert reconcile(twin, NUMBERS) == []
+
+
+@pytest.mark.parametrize(
+    ("there", "failed", "reason"),
+    [
+        (False, None, "CodeNotFound"),
+        (True, 'Error creating: pods "x" is forbidden: exceeded quota: q', "QuotaExceeded"),
+        (True, None, "ControlNotReady"),
+    ],
+)
+def test_a_cluster_that_does_not_start_is_looked_at_closely(there: bool, failed: str | None, reason: str) -> None:
+    twin = Twin()
+    if there:
+        twin.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "tasks", "namespace": NAMESPACE}})
+    if failed:
+        twin.failed_creates[Key("Deployment", NAMESPACE, "numbers-scheduler")] = failed
+    twin.put(fresh(cluster(replicas=1, code={"configMap": "tasks"})))
+    assert asyncio.run(twin.reconciler().reconcile(NUMBERS)) == 3
+    assert conditions(twin.objects[NUMBERS]["status"])["Ready"]["reason"] == "ControlNotReady"
+    twin.clock.pass_(3)
+    reconcile(twin, NUMBERS)
+    assert conditions(twin.objects[NUMBERS]["status"])["Ready"]["reason"] == reason
+    assert reconcile(twin, NUMBERS) == []
+
+
+def test_a_driver_without_a_pod_is_looked_at_closely() -> None:
+    twin = settled(cluster(replicas=1))
+    twin.put(fresh(job(driver=COMMAND)))
+    twin.failed_creates[DRIVER] = 'Error creating: pods "x" is forbidden: exceeded quota: q'
+    reconcile(twin, MEAN)
+    assert asyncio.run(twin.reconciler().reconcile(MEAN)) == 3
+    assert conditions(twin.objects[MEAN]["status"])["DriverRunning"]["reason"] == "Starting"
+    twin.clock.pass_(3)
+    reconcile(twin, MEAN)
+    assert conditions(twin.objects[MEAN]["status"])["DriverRunning"]["reason"] == "QuotaExceeded"
+    assert reconcile(twin, MEAN) == []
