@@ -21,6 +21,9 @@ SELECTOR = f"{LABEL_PART_OF}={PART_OF}"
 CAPACITY_ANNOTATION = f"{GROUP}/capacity"
 """On a worker Deployment: what one worker offers, as JSON."""
 
+APPLIED_ANNOTATION = f"{GROUP}/applied"
+"""On what the operator applies: a digest of all that it applied, so that it sees when that has changed."""
+
 JOB_LABEL = f"{GROUP}/job"
 """On what belongs to a WorkerJob: its name."""
 
@@ -61,6 +64,10 @@ CHART_KINDS = (
 """What engine charts render, in the order it is applied: what pods mount goes before them."""
 
 WATCHED = (WORKER_CLUSTER, WORKER_JOB, *CHART_KINDS, JOB, POD)
+
+
+KINDS = {kind.kind: kind for kind in (*WATCHED, SECRET, EVENT, LEASE)}
+"""Every kind that the operator knows, by name."""
 
 
 class Key(NamedTuple):

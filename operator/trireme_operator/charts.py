@@ -1,10 +1,12 @@
 """Rendering of the engine charts, in process."""
 
 import json
+import re
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import helm_python
 import yaml
 from helm_python import Chart, HelmError
 
@@ -26,6 +28,8 @@ class Charts:
     """
 
     def __init__(self, folder: Path) -> None:
+        # Helm would tell of symbolic links within charts, in a format of its own.
+        helm_python.disable_logging()
         self._folder = folder
         self._charts: dict[str, Chart] = {}
         self._rendered: OrderedDict[str, list[Object]] = OrderedDict()
@@ -56,10 +60,10 @@ class Charts:
         return objects
 
     def _render(self, engine: str, name: str, namespace: str, values: Object) -> list[Object]:
-        if engine not in self._charts:
-            self._charts[engine] = Chart.load(self._folder / engine)
-        chart = self._charts[engine]
         try:
+            if engine not in self._charts:
+                self._charts[engine] = Chart.load(self._folder / engine)
+            chart = self._charts[engine]
             chart.validate_schema(values)
             rendered = chart.render(values, name=name, namespace=namespace)
         except HelmError as error:
@@ -79,5 +83,4 @@ def _load(text: str) -> list[Any]:
 
 def _reason(message: str) -> str:
     """Cut a Helm error down to what the chart's author wrote, where it is from `fail`."""
-    _, found, reason = message.rpartition("error calling fail: ")
-    return (reason if found else message).strip()
+    return re.sub(r"(?s)^.*execution error at \([^)]*\): ", "", message).strip()

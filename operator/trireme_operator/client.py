@@ -9,9 +9,9 @@ from lightkube import AsyncClient, KubeConfig
 from lightkube.config import client_adapter
 from lightkube.core.exceptions import ApiError
 from lightkube.generic_resource import create_namespaced_resource
-from lightkube.types import CascadeType, PatchType
+from lightkube.types import PatchType
 
-from trireme_operator.api import EVENT, LEASE, SECRET, WATCHED, Key, Kind, Object
+from trireme_operator.api import EVENT, KINDS, LEASE, Key, Kind, Object
 from trireme_operator.plan.action import Delete, Patch
 
 MANAGER = "trireme-operator"
@@ -21,11 +21,14 @@ WATCH_SECONDS = 300
 _BAD_REQUEST = 400
 _CONFLICT = 409
 _NOT_FOUND = 404
-_KINDS = {kind.kind: kind for kind in (*WATCHED, SECRET, EVENT, LEASE)}
 
 _TOO_MANY = 429
 _INVALID = 422
 _LOG_BYTES = 16 * 1024
+
+
+# Once for the process: lightkube keeps a registry of its resources.
+_RESOURCES = {kind.kind: create_namespaced_resource(*kind) for kind in KINDS.values()}
 
 
 class Refused(Exception):
@@ -52,9 +55,6 @@ class Client(Protocol):
     async def apply(self, item: Object) -> Object:
         """Apply an object, taking over its fields; return it as it is then."""
 
-    async def overwrite(self, item: Object) -> None:
-        """Set an object's fields, lists as a whole: what others added to them goes."""
-
     async def create(self, item: Object) -> None:
         """Create an object unless one of its name is there."""
 
@@ -62,7 +62,7 @@ class Client(Protocol):
         """Change an object, if it is there."""
 
     async def delete(self, delete: Delete) -> None:
-        """Delete an object and what it owns, if it is there."""
+        """Delete an object and what it owns, if it is there and still the one that was seen."""
 
     async def write_status(self, key: Key, status: Object) -> None:
         """Merge into the status of a cluster or job, if it is there; None removes a field."""
@@ -94,11 +94,10 @@ class LightkubeClient:
         self._client = AsyncClient(config=config, field_manager=MANAGER, timeout=timeout)
         self._http = client_adapter.AsyncClient(config, client_adapter.ConnectionParams(timeout=timeout))
         self._namespace = namespace or "*"
-        self._resources = {kind.kind: create_namespaced_resource(*kind) for kind in _KINDS.values()}
 
     async def list(self, kind: Kind, selector: str | None) -> tuple[list[Object], str]:
         """Return all objects of a kind, and the version of the list."""
-        found = self._client.list(self._resources[kind.kind], namespace=self._namespace, labels=_labels(selector))
+        found = self._client.list(_RESOURCES[kind.kind], namespace=self._namespace, labels=_labels(selector))
         items = [_complete(item, kind) async for item in found]
         return items, str(found.resourceVersion)
 
@@ -109,7 +108,7 @@ class LightkubeClient:
             ApiError: with code 410 when the version is too old, and the list has to be taken anew.
         """
         watch = self._client.watch(
-            self._resources[kind.kind],
+            _RESOURCES[kind.kind],
             namespace=self._namespace,
             labels=_labels(selector),
             resource_version=version,
@@ -121,14 +120,8 @@ class LightkubeClient:
     async def apply(self, item: Object) -> Object:
         """Apply an object, taking over its fields; return it as it is then."""
         with _refusals(item):
-            return dict(await self._client.apply(self._typed(item), force=True))
-
-    async def overwrite(self, item: Object) -> None:
-        """Set an object's fields, lists as a whole: what others added to them goes."""
-        with _refusals(item):
-            await self._merge(
-                self._resources[item["kind"]], item["metadata"]["namespace"], item["metadata"]["name"], item
-            )
+            applied = dict(await self._client.apply(self._typed(item), force=True))
+        return _complete(applied, KINDS[item["kind"]])
 
     async def create(self, item: Object) -> None:
         """Create an object unless one of its name is there."""
@@ -141,24 +134,23 @@ class LightkubeClient:
 
     async def patch(self, patch: Patch) -> None:
         """Change an object, if it is there."""
-        await self._merge(self._resources[patch.kind.kind], patch.namespace, patch.name, patch.body)
+        await self._merge(_RESOURCES[patch.kind.kind], patch.namespace, patch.name, patch.body)
 
     async def delete(self, delete: Delete) -> None:
-        """Delete an object and what it owns, if it is there."""
-        try:
-            await self._client.delete(
-                self._resources[delete.kind.kind],
-                delete.name,
-                namespace=delete.namespace,
-                cascade=CascadeType.BACKGROUND,
-            )
-        except ApiError as error:
-            if error.status.code != _NOT_FOUND:
-                raise
+        """Delete an object and what it owns, if it is there and still the one that was seen."""
+        kind = delete.kind
+        root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
+        answer = await self._http.request(
+            "DELETE",
+            f"{root}/namespaces/{delete.namespace}/{kind.plural}/{delete.name}",
+            json={"propagationPolicy": "Background", "preconditions": {"uid": delete.uid}},
+        )
+        if answer.status_code not in (_NOT_FOUND, _CONFLICT):
+            answer.raise_for_status()
 
     async def write_status(self, key: Key, status: Object) -> None:
         """Merge into the status of a cluster or job, if it is there; None removes a field."""
-        await self._merge(self._resources[key.kind].Status, key.namespace, key.name, {"status": status})
+        await self._merge(_RESOURCES[key.kind].Status, key.namespace, key.name, {"status": status})
 
     async def _merge(self, resource: Any, namespace: str, name: str, body: Object) -> None:
         try:
@@ -184,7 +176,7 @@ class LightkubeClient:
     async def exists(self, kind: Kind, namespace: str, name: str) -> bool:
         """Tell whether an object is there."""
         try:
-            await self._client.get(self._resources[kind.kind], name, namespace=namespace)
+            await self._client.get(_RESOURCES[kind.kind], name, namespace=namespace)
         except ApiError as error:
             if error.status.code != _NOT_FOUND:
                 raise
@@ -194,7 +186,7 @@ class LightkubeClient:
     async def failed_create(self, item: Object) -> str | None:
         """Return why a controller last could not make pods, by its event; None if it does not say so."""
         fields = {"involvedObject.uid": item["metadata"]["uid"], "reason": "FailedCreate"}
-        found = self._client.list(self._resources[EVENT.kind], namespace=item["metadata"]["namespace"], fields=fields)
+        found = self._client.list(_RESOURCES[EVENT.kind], namespace=item["metadata"]["namespace"], fields=fields)
         events = [dict(event) async for event in found]
         return str(max(events, key=_last_seen).get("message", "")) if events else None
 
@@ -205,7 +197,7 @@ class LightkubeClient:
     async def get_lease(self, namespace: str, name: str) -> Object | None:
         """Return a Lease, if it is there."""
         try:
-            return dict(await self._client.get(self._resources[LEASE.kind], name, namespace=namespace))
+            return dict(await self._client.get(_RESOURCES[LEASE.kind], name, namespace=namespace))
         except ApiError as error:
             if error.status.code != _NOT_FOUND:
                 raise
@@ -223,7 +215,7 @@ class LightkubeClient:
         return True
 
     def _typed(self, item: Object) -> Any:
-        return self._resources[item["kind"]].from_dict(item)
+        return _RESOURCES[item["kind"]].from_dict(item)
 
 
 @contextmanager

@@ -186,18 +186,15 @@ def _cluster_spec() -> Schema:
                     _rule(f"self.engine == '{name}' || !has(self.{name})", f"{name} is for engine {name} only")
                     for name in _ENGINES
                 ),
+                _rule("self.engine == oldSelf.engine", "engine can't change: make another cluster"),
             ]
         },
     )
 
 
-_ENGINE_FIXED = _rule("self.engine == oldSelf.engine", "engine can't change: make another cluster")
-
-
 def worker_cluster() -> Schema:
     """Return the CRD of WorkerCluster."""
     spec = _cluster_spec()
-    spec["x-kubernetes-validations"].append(_ENGINE_FIXED)
     status = _object(
         "What the cluster is.",
         {
@@ -238,13 +235,25 @@ def worker_job() -> Schema:
             "image": _string("Image; the cluster's if left out.", minLength=1, maxLength=512),
             "script": _string("A Python program, run as it stands here.", minLength=1, maxLength=65536),
             "command": _list("Command to run instead of a script.", _string("A word.", maxLength=4096), 64, minItems=1),
+            "code": _object(
+                "The program's files; main.py is run, unless a command is given, in their folder.",
+                {
+                    "configMap": _string(
+                        "Name of a ConfigMap whose keys are the files.", pattern=OBJECT_NAME, maxLength=253
+                    )
+                },
+                required=["configMap"],
+            ),
             "args": _list("Arguments of the script or the command.", _string("An argument.", maxLength=4096), 256),
             "env": {**_ENV, "description": "Environment variables of the driver, as in a pod."},
             "resources": _resources("Limits and requests of the driver's pod."),
         },
         **{
             "x-kubernetes-validations": [
-                _rule("has(self.script) != has(self.command)", "give either script or command"),
+                _rule(
+                    "has(self.script) ? !has(self.command) && !has(self.code) : has(self.command) || has(self.code)",
+                    "give either script, or code, or command (with or without code)",
+                ),
             ]
         },
     )

@@ -9,7 +9,7 @@ _COMPONENT = "trireme-operator"
 # What goes without saying: the steps of a start or a change that goes well.
 _QUIET = {
     *("ControlNotReady", "NoWorkers", "WorkersChanging", "Settled", "NotSuspended", "Creating"),
-    *("Starting", "Running", "Ended"),
+    *("Starting", "Running", "Ended", "Stopped"),
 }
 _GOOD = {"Ready", "Suspended", "Resumed", "Completed"}
 
@@ -31,9 +31,8 @@ def for_conditions(about: Object, before: Iterable[Object], after: Iterable[Obje
             continue
         reason = "Resumed" if was.get("reason") == "Suspended" else new["reason"]
         lost = new["type"] == "Ready" and was.get("status") == "True"
-        # Progressing says the same as Ready when both are in trouble.
-        told = new["type"] == "Progressing" and new["status"] == "False"
-        if (reason in _QUIET and not lost) or told:
+        # What Progressing has to tell, Ready tells as well.
+        if (reason in _QUIET and not lost) or new["type"] == "Progressing":
             continue
         found.append(_event(about, reason, new["message"], "Normal" if reason in _GOOD else "Warning", now))
     return found

@@ -68,8 +68,12 @@ class Leadership:
         renewed = self._clock()
         while self._clock() - renewed < timedelta(seconds=_VALID_SECONDS - _RENEW_SECONDS):
             await asyncio.sleep(_RENEW_SECONDS)
-            if await self._try():
-                renewed = self._clock()
+            try:
+                # No call may outlive the lease, which another one may take then.
+                if await asyncio.wait_for(self._try(), _RENEW_SECONDS / 2):
+                    renewed = self._clock()
+            except TimeoutError:
+                logger.warning("the lease can't be renewed in time")
         logger.error("the lease is lost", extra={"identity": self._identity})
 
     async def release(self) -> None:

@@ -1,33 +1,42 @@
-"""One key: observe, plan, apply, report."""
+"""One key: observe, plan, execute, report."""
 
 import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeAlias
+from typing import NamedTuple
 
 from trireme_operator import events
-from trireme_operator.api import CONFIG_MAP, JOB, POD, WORKER_CLUSTER, Key, Object, key_of, owned_by
+from trireme_operator.api import CONFIG_MAP, JOB, KINDS, POD, WORKER_CLUSTER, Key, Object, key_of, owned_by
 from trireme_operator.charts import ChartProblem, Charts
 from trireme_operator.client import Client, Refused
 from trireme_operator.plan import cluster as cluster_plan
 from trireme_operator.plan import job as job_plan
-from trireme_operator.plan.action import Plan
+from trireme_operator.plan.action import Patch, Plan
 from trireme_operator.plan.conditions import timestamp
-from trireme_operator.plan.difference import holds, must_apply
+from trireme_operator.plan.difference import correction, merge_patch, must_apply
 from trireme_operator.plan.pods import Trouble, not_made
 from trireme_operator.store import Store
 
 logger = logging.getLogger(__name__)
 
-OnRefusal: TypeAlias = Callable[[Refused], Plan]
-"""What to report when the API server refuses a part of a plan."""
-
 OUTPUT_LINES = 10
 OUTPUT_CHARACTERS = 4096
 # Enough to be guessed never; letters and digits, because it becomes part of a URL.
 _PASSWORD_BYTES = 24
+
+
+class Decision(NamedTuple):
+    """What to do about one object, and how to say how it stands after that.
+
+    Args:
+        plan: what to do.
+        status: returns the status to write, given what the API server refused of the plan; None to leave it.
+    """
+
+    plan: Plan
+    status: Callable[[Trouble | None], Object | None]
 
 
 class Reconciler:
@@ -59,110 +68,142 @@ class Reconciler:
         item = self._store.get(key)
         if item is None or "deletionTimestamp" in item["metadata"]:
             return None
-        plan, on_refusal = await (self._cluster(item) if key.kind == WORKER_CLUSTER.kind else self._job(item))
+        decision = await (self._cluster(item) if key.kind == WORKER_CLUSTER.kind else self._job(item))
         try:
-            await self._execute(item, plan)
+            await self._execute(decision.plan)
         except Refused as refusal:
-            await self._execute(item, on_refusal(refusal))
+            trouble = Trouble("Invalid", str(refusal)) if refusal.for_good else not_made(str(refusal))
+            await self._report(item, decision.status(trouble))
             raise
-        return plan.again
+        await self._report(item, decision.status(None))
+        return decision.plan.again
 
-    async def _cluster(self, cluster: Object) -> tuple[Plan, OnRefusal]:
+    async def _cluster(self, cluster: Object) -> Decision:
         now = self._clock()
         metadata, engine = cluster["metadata"], cluster["spec"]["engine"]
-        pods = self._store.pods(metadata["namespace"], metadata["name"])
-        observed = cluster_plan.Observed.of(cluster, self._store.owned(cluster), pods)
+        observed = self._observe(cluster)
 
-        def refused(problem: Trouble) -> Plan:
-            return cluster_plan.refused(cluster, problem, observed, now)
+        def refused(problem: Trouble) -> Decision:
+            return Decision(Plan(), lambda _: cluster_plan.status(cluster, observed, now, problem))
 
-        def on_refusal(refusal: Refused) -> Plan:
-            return refused(not_made(str(refusal)) if not refusal.for_good else Trouble("Invalid", str(refusal)))
-
+        if problem := cluster_plan.misplaced(cluster):
+            return refused(problem)
         try:
             values = cluster_plan.values(cluster)
             rendered = self._charts.render(engine, metadata["name"], metadata["namespace"], values)
-        except ChartProblem as problem:
-            return refused(Trouble("InvalidSpec", str(problem))), on_refusal
+        except ChartProblem as refusal:
+            return refused(Trouble("InvalidSpec", str(refusal)))
         wanted = cluster_plan.owned(cluster, rendered)
         for item in wanted:
             found = self._store.get(key_of(item))
             if found and not owned_by(found, cluster):
-                return refused(cluster_plan.taken(found)), on_refusal
-        if cluster_plan.worth_a_closer_look(cluster, now):
-            observed = replace(observed, trouble=await self._look_closer(cluster, observed))
-        password = secrets.token_hex(_PASSWORD_BYTES)
-        return cluster_plan.plan(cluster, wanted, observed, password, now), on_refusal
+                return refused(cluster_plan.taken(found))
+        has_control = cluster_plan.control_key(cluster) in map(key_of, wanted)
+        trouble = None
+        if cluster_plan.worth_a_closer_look(cluster, "Ready", now):
+            trouble = await self._look_closer(cluster)
+        plan = cluster_plan.plan(cluster, wanted, observed, secrets.token_hex(_PASSWORD_BYTES), now)
 
-    async def _look_closer(self, cluster: Object, observed: cluster_plan.Observed) -> Trouble | None:
+        def status(problem: Trouble | None) -> Object:
+            after = replace(self._observe(cluster), has_control=has_control, trouble=trouble)
+            return cluster_plan.status(cluster, after, now, problem)
+
+        return Decision(plan, status)
+
+    def _observe(self, cluster: Object) -> cluster_plan.Observed:
+        pods = self._store.pods(cluster["metadata"]["namespace"], cluster["metadata"]["name"])
+        return cluster_plan.Observed.of(cluster, self._store.owned(cluster), pods)
+
+    async def _look_closer(self, cluster: Object) -> Trouble | None:
         """Ask for what no object's status tells: a ConfigMap that pods wait for, a StatefulSet that can't make pods."""
-        namespace, name = cluster["metadata"]["namespace"], cluster["metadata"]["name"]
         code = cluster["spec"].get("code", {}).get("configMap")
-        if code and not await self._client.exists(CONFIG_MAP, namespace, code):
-            return cluster_plan.missing_code(code)
-        engine = cluster_plan.adapter(cluster)
-        control = observed.objects.get(Key(engine.control_kind.kind, namespace, f"{name}-{engine.control}"))
+        if code and not await self._client.exists(CONFIG_MAP, cluster["metadata"]["namespace"], code):
+            return cluster_plan.missing_code("spec.code.configMap", code)
+        control = self._store.get(cluster_plan.control_key(cluster))
         if control is None or control.get("status", {}).get("replicas"):
             return None
         message = await self._client.failed_create(control)
         return not_made(message) if message else None
 
-    async def _job(self, job: Object) -> tuple[Plan, OnRefusal]:
+    async def _job(self, job: Object) -> Decision:
         namespace, now = job["metadata"]["namespace"], self._clock()
+        # One of that name may still be there from an earlier job, or be somebody else's.
         driver = self._store.get(Key(JOB.kind, namespace, job_plan.driver_name(job)))
+        driver = driver if driver and owned_by(driver, job) else None
         pods = self._pods(driver)
         output = trouble = None
         if job_plan.wants_output(job, driver) and pods:
             text = await self._client.log_tail(namespace, pods[-1]["metadata"]["name"], OUTPUT_LINES)
             output = text.strip()[-OUTPUT_CHARACTERS:]
-        if driver and job_plan.worth_a_closer_look(driver, pods, now):
-            message = await self._client.failed_create(driver)
-            trouble = not_made(message) if message else None
+        if driver and cluster_plan.worth_a_closer_look(job, "DriverRunning", now):
+            trouble = await self._look_closer_at_driver(job, driver, pods)
+        cluster = self._store.get(Key(WORKER_CLUSTER.kind, namespace, job_plan.cluster_name(job)))
         observed = job_plan.Observed(
-            cluster=self._store.get(Key(WORKER_CLUSTER.kind, namespace, job_plan.cluster_name(job))),
+            cluster=cluster,
+            workers=self._store.get(cluster_plan.worker_key(cluster)) if cluster else None,
             driver=driver,
             pods=pods,
             output=output,
             trouble=trouble,
         )
+        plan = job_plan.plan(job, observed, now)
+        if job_plan.has_ended(job):
+            return Decision(plan, lambda _: None)
+        return Decision(plan, lambda refusal: job_plan.status(job, observed, now, refusal))
 
-        def on_refusal(refusal: Refused) -> Plan:
-            return job_plan.refused(job, observed, str(refusal), refusal.for_good, now)
-
-        return job_plan.plan(job, observed, now), on_refusal
+    async def _look_closer_at_driver(self, job: Object, driver: Object, pods: list[Object]) -> Trouble | None:
+        """Ask for what no pod's status tells: a ConfigMap that it waits for, a Job that can't make it."""
+        code = job_plan.code(job)
+        if code and not await self._client.exists(CONFIG_MAP, job["metadata"]["namespace"], code):
+            return cluster_plan.missing_code("spec.driver.code.configMap", code)
+        message = None if pods else await self._client.failed_create(driver)
+        return not_made(message) if message else None
 
     def _pods(self, driver: Object | None) -> list[Object]:
         """Return a driver's pods, oldest first."""
         pods = [item for item in self._store.owned(driver) if item["kind"] == POD.kind] if driver else []
         return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
-    async def _execute(self, item: Object, plan: Plan) -> None:
-        for wanted in plan.create:
-            logger.info("creating", extra={"object": str(key_of(wanted))})
-            await self._client.create(wanted)
-        for wanted in plan.apply:
-            if must_apply(wanted, self._store.get(key_of(wanted))):
-                logger.info("applying", extra={"object": str(key_of(wanted))})
-                if not holds(wanted, await self._client.apply(wanted)):
-                    # Applying leaves what others added to lists, such as a variable set by hand.
-                    await self._client.overwrite(wanted)
+    async def _execute(self, plan: Plan) -> None:
+        for item in plan.create:
+            logger.info("creating", extra={"object": str(key_of(item))})
+            await self._client.create(item)
+        for item in plan.apply:
+            await self._apply(item)
+        for item in plan.start:
+            logger.info("starting", extra={"object": str(key_of(item))})
+            await self._client.create(item)
         for patch in plan.patch:
             logger.info("patching", extra={"object": f"{patch.kind.kind}/{patch.namespace}/{patch.name}"})
             await self._client.patch(patch)
-        if plan.status is not None:
-            await self._report(item, plan.status)
         for delete in plan.delete:
             logger.info("deleting", extra={"object": f"{delete.kind.kind}/{delete.namespace}/{delete.name}"})
             await self._client.delete(delete)
 
-    async def _report(self, item: Object, status: Object) -> None:
-        before = item.get("status", {})
-        if status == before:
+    async def _apply(self, item: Object) -> None:
+        key = key_of(item)
+        before = self._store.get(key)
+        if not must_apply(item, before):
             return
-        gone = {name: None for name in before if name not in status}
-        await self._client.write_status(key_of(item), {**status, **gone})
+        logger.info("applying", extra={"object": str(key)})
+        applied = await self._client.apply(item)
+        self._remember(before, applied)
+        # Applying leaves what others added to lists, such as a variable set by hand.
+        if body := correction(item, applied):
+            await self._client.patch(Patch(KINDS[key.kind], key.namespace, key.name, body))
+
+    async def _report(self, item: Object, status: Object | None) -> None:
+        before = item.get("status", {})
+        if status is None or status == before:
+            return
+        await self._client.write_status(key_of(item), merge_patch(before, status))
         # Seen at once, lest the next reconcile takes the old status for the present one.
-        self._store.put({**item, "status": status})
+        self._remember(item, {**item, "status": status})
         now = timestamp(self._clock())
         for event in events.for_conditions(item, before.get("conditions", []), status["conditions"], now):
             await self._client.record(event)
+
+    def _remember(self, before: Object | None, after: Object) -> None:
+        """Take an answer for what is there, unless a watch was quicker: it may have seen something newer."""
+        if self._store.get(key_of(after)) is before:
+            self._store.put(after)

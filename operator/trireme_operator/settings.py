@@ -32,6 +32,15 @@ class Settings:
     log_level: str
 
 
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+def _level(text: str) -> str:
+    if text not in _LEVELS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(_LEVELS)}")
+    return text
+
+
 def parse(arguments: list[str], environment: dict[str, str] | None = None) -> Settings:
     """Read the settings; an error ends the program as argparse does."""
     env = dict(os.environ) if environment is None else environment
@@ -51,13 +60,13 @@ def parse(arguments: list[str], environment: dict[str, str] | None = None) -> Se
     parser.add_argument(
         "--leader-election",
         action=argparse.BooleanOptionalAction,
-        default=default("LEADER_ELECTION", "true") == "true",
+        default=default("LEADER_ELECTION", "true"),
         help="wait for the lease",
     )
-    parser.add_argument(
-        "--log-level", default=default("LOG_LEVEL", "INFO"), choices=("DEBUG", "INFO", "WARNING", "ERROR")
-    )
+    parser.add_argument("--log-level", default=default("LOG_LEVEL", "INFO"), type=_level, help=", ".join(_LEVELS))
     found = parser.parse_args(arguments)
+    if str(found.leader_election).lower() not in ("true", "false"):
+        parser.error(f"TRIREME_LEADER_ELECTION: {found.leader_election!r} is neither true nor false")
     return Settings(
         namespace=found.namespace or None,
         own_namespace=found.own_namespace,
@@ -65,6 +74,6 @@ def parse(arguments: list[str], environment: dict[str, str] | None = None) -> Se
         charts=found.charts,
         port=found.port,
         workers=found.workers,
-        leader_election=found.leader_election,
+        leader_election=str(found.leader_election).lower() == "true",
         log_level=found.log_level,
     )

@@ -1,6 +1,6 @@
 """The shape of an engine's adapter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from trireme_operator.api import Kind, Object
@@ -14,6 +14,10 @@ class Endpoint:
     url: str
 
 
+def _nothing(_: Object) -> list[Object]:
+    return []
+
+
 @dataclass(frozen=True)
 class Adapter:
     """One engine.
@@ -22,27 +26,20 @@ class Adapter:
         name: as in spec.engine; also the name of its chart and of its block in the spec.
         control: component of the control pod, which ends the names of its objects.
         control_kind: kind of the control pod's controller.
+        control_image: the field that sets the control pod's image.
         endpoints: where it answers.
         has_password: whether its clients need the password in the Secret `<cluster>-auth`.
-        driver: adds to a driver's pod spec what connects it, given the spec, the cluster's name and namespace.
+        shared_env: the workers' variables by which drivers, too, find the engine.
+        shared_volumes: the workers' volumes that drivers mount as well.
+        driver_env: further variables of a driver, given its container.
     """
 
     name: str
     control: str
     control_kind: Kind
+    control_image: str
     endpoints: tuple[Endpoint, ...]
     has_password: bool
-    driver: Callable[[Object, str, str], None]
-
-
-def add_env(pod: Object, *variables: Object) -> None:
-    """Put variables before those that the container of a pod spec has; the container's own win."""
-    container = pod["containers"][0]
-    own = {variable["name"] for variable in container["env"]}
-    container["env"] = [variable for variable in variables if variable["name"] not in own] + container["env"]
-
-
-def mount_config_map(pod: Object, volume: str, name: str, path: str) -> None:
-    """Mount a ConfigMap's keys as files into the container of a pod spec."""
-    pod["volumes"].append({"name": volume, "configMap": {"name": name}})
-    pod["containers"][0]["volumeMounts"].append({"name": volume, "mountPath": path, "readOnly": True})
+    shared_env: tuple[str, ...]
+    shared_volumes: tuple[str, ...]
+    driver_env: Callable[[Object], Sequence[Object]] = _nothing

@@ -1,25 +1,15 @@
-"""Celery: a Redis broker, which drivers find by the variables that Celery itself reads."""
+"""Celery: a Redis broker, or one elsewhere, which drivers find by the variables that Celery itself reads."""
 
-from trireme_operator.api import STATEFUL_SET, Object
-from trireme_operator.engines.adapter import Adapter, Endpoint, add_env
-
-
-def _driver(pod: Object, cluster: str, namespace: str) -> None:
-    address = f"redis://:$(REDIS_PASSWORD)@{cluster}-broker.{namespace}.svc:6379"
-    secret = {"name": f"{cluster}-auth", "key": "password"}
-    add_env(
-        pod,
-        {"name": "REDIS_PASSWORD", "valueFrom": {"secretKeyRef": secret}},
-        {"name": "CELERY_BROKER_URL", "value": f"{address}/0"},
-        {"name": "CELERY_RESULT_BACKEND", "value": f"{address}/1"},
-    )
-
+from trireme_operator.api import STATEFUL_SET
+from trireme_operator.engines.adapter import Adapter, Endpoint
 
 CELERY = Adapter(
     name="celery",
     control="broker",
     control_kind=STATEFUL_SET,
+    control_image="spec.values.broker.image",
     endpoints=(Endpoint("broker", "redis://{host}:6379"),),
     has_password=True,
-    driver=_driver,
+    shared_env=("REDIS_PASSWORD", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"),
+    shared_volumes=("code",),
 )

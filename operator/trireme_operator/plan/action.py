@@ -30,18 +30,17 @@ class Plan:
     """What one reconcile does, in this order.
 
     Args:
+        create: objects to create unless they are there, not to change after: Secrets, which the operator can't read.
         apply: objects to apply where they are not so already.
-        create: objects to create unless they are there, and not to change after: Secrets, which the operator can't
-            read, and Jobs, whose template is fixed.
+        start: objects to create unless they are there, when all that they need is: Jobs, whose template is fixed.
         patch: changes to such objects.
         delete: objects to delete.
-        status: the status to write if it differs; None to leave it.
         again: seconds after which to look again although nothing was seen to change; None for never.
     """
 
-    apply: list[Object] = field(default_factory=list)
     create: list[Object] = field(default_factory=list)
+    apply: list[Object] = field(default_factory=list)
+    start: list[Object] = field(default_factory=list)
     patch: list[Patch] = field(default_factory=list)
     delete: list[Delete] = field(default_factory=list)
-    status: Object | None = None
     again: float | None = None

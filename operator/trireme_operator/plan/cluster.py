@@ -24,16 +24,17 @@ from trireme_operator.api import (
 )
 from trireme_operator.engines import ENGINES, Adapter
 from trireme_operator.plan.action import Delete, Plan
-from trireme_operator.plan.conditions import Condition, find, is_true, merge, moment, timestamp
-from trireme_operator.plan.pods import Trouble, of_deployment, of_pods
+from trireme_operator.plan.conditions import Condition, find, merge, moment, timestamp
+from trireme_operator.plan.difference import sealed
+from trireme_operator.plan.pods import Fields, Trouble, of_deployment, of_pods
 
 MANAGER = "trireme-operator"
-_COPIED = ("image", "resources", "drainSeconds", "code", "env")
-_KINDS = {kind.kind: kind for kind in CHART_KINDS}
-
-
 LOOK_CLOSER_SECONDS = 3.0
-"""How long a cluster may take to be ready before it is asked why it is not, and between two such questions."""
+"""How long something may take to be ready before it is asked why it is not."""
+_CALM_SECONDS = 30.0
+_COPIED = ("image", "resources", "drainSeconds", "code", "env")
+_WORKER = Fields("spec.image", "spec.resources")
+_PRUNED = {kind.kind: kind for kind in CHART_KINDS}
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,13 @@ class Observed:
         objects: its own ones.
         pods: its pods, of every component.
         trouble: what a closer look found, where no object's status tells.
+        has_control: whether its chart renders a control pod; not so when the broker is elsewhere.
     """
 
     objects: dict[Key, Object]
     pods: Sequence[Object] = ()
     trouble: Trouble | None = None
+    has_control: bool = True
 
     @classmethod
     def of(cls, cluster: Object, objects: Iterable[Object], pods: Sequence[Object] = ()) -> "Observed":
@@ -65,6 +68,13 @@ def desired_replicas(cluster: Object) -> int:
     """Return how many workers there should be."""
     spec = cluster["spec"]
     return 0 if spec.get("suspend") else int(spec.get("replicas", 1))
+
+
+def misplaced(cluster: Object) -> Trouble | None:
+    """Return what is wrong with spec.values that no schema can tell."""
+    if "replicas" in cluster["spec"].get("values", {}):
+        return Trouble("InvalidSpec", "spec.values.replicas: set spec.replicas instead, the one size of a cluster")
+    return None
 
 
 def values(cluster: Object) -> Object:
@@ -123,7 +133,18 @@ def _owned(item: Object, cluster: Object) -> Object:
 
 def owned(cluster: Object, rendered: list[Object]) -> list[Object]:
     """Return the objects that a chart gave, as this cluster's own."""
-    return [_owned(item, cluster) for item in rendered]
+    return [sealed(_owned(item, cluster)) for item in rendered]
+
+
+def worker_key(cluster: Object) -> Key:
+    """Return the key of the Deployment of a cluster's workers."""
+    return Key(DEPLOYMENT.kind, cluster["metadata"]["namespace"], f"{cluster['metadata']['name']}-worker")
+
+
+def control_key(cluster: Object) -> Key:
+    """Return the key of the controller of a cluster's control pod."""
+    engine, metadata = adapter(cluster), cluster["metadata"]
+    return Key(engine.control_kind.kind, metadata["namespace"], f"{metadata['name']}-{engine.control}")
 
 
 def plan(cluster: Object, wanted: list[Object], observed: Observed, password: str, now: datetime) -> Plan:
@@ -137,23 +158,18 @@ def plan(cluster: Object, wanted: list[Object], observed: Observed, password: st
         now: the time.
     """
     keys = {key_of(item) for item in wanted}
-    made = status(cluster, observed, now)
+    # Whether it has one can't be seen: it is made with the first objects, and when something holds the cluster up.
+    may_lack_secret = not observed.objects or worth_a_closer_look(cluster, "Ready", now)
     return Plan(
-        create=[secret(cluster, password)] if adapter(cluster).has_password and not observed.objects else [],
+        create=[secret(cluster, password)] if adapter(cluster).has_password and may_lack_secret else [],
         apply=wanted,
         delete=[
-            Delete(_KINDS[key.kind], key.namespace, key.name, item["metadata"]["uid"])
+            Delete(_PRUNED[key.kind], key.namespace, key.name, item["metadata"]["uid"])
             for key, item in observed.objects.items()
-            if key.kind in _KINDS and key not in keys
+            if key.kind in _PRUNED and key not in keys
         ],
-        status=made,
-        again=None if is_true({"status": made}, "Ready") else LOOK_CLOSER_SECONDS,
+        again=look_again(cluster, "Ready", now),
     )
-
-
-def refused(cluster: Object, problem: Trouble, observed: Observed, now: datetime) -> Plan:
-    """Decide what to do about a cluster that can't be as it should: nothing, and say why."""
-    return Plan(status=status(cluster, observed, now, problem))
 
 
 def taken(item: Object) -> Trouble:
@@ -165,17 +181,26 @@ def taken(item: Object) -> Trouble:
     )
 
 
-def worth_a_closer_look(cluster: Object, now: datetime) -> bool:
-    """Tell whether a cluster has not been ready for so long that something may be wrong."""
-    ready = find(cluster, "Ready")
-    if ready is None or ready["status"] == "True":
+def worth_a_closer_look(item: Object, type_: str, now: datetime) -> bool:
+    """Tell whether a condition has been False for so long that something may be wrong; suspending is no trouble."""
+    found = find(item, type_)
+    if found is None or found["status"] != "False" or item["spec"].get("suspend"):
         return False
-    return now - moment(ready["lastTransitionTime"]) >= timedelta(seconds=LOOK_CLOSER_SECONDS)
+    return now - moment(found["lastTransitionTime"]) >= timedelta(seconds=LOOK_CLOSER_SECONDS)
 
 
-def missing_code(name: str) -> Trouble:
-    """Say that the ConfigMap with the user's code is not there."""
-    return Trouble("CodeNotFound", f"spec.code.configMap: there is no ConfigMap {name} in this namespace: create it")
+def look_again(item: Object, type_: str, now: datetime) -> float | None:
+    """Return the seconds until the next look at something that is not as it should be; rarer as time goes by."""
+    found = find(item, type_)
+    if item["spec"].get("suspend") or (found and found["status"] == "True"):
+        return None
+    waited = (now - moment(found["lastTransitionTime"])).total_seconds() if found else 0.0
+    return min(_CALM_SECONDS, max(LOOK_CLOSER_SECONDS, waited / 4))
+
+
+def missing_code(field: str, name: str) -> Trouble:
+    """Say that a ConfigMap with the user's code is not there."""
+    return Trouble("CodeNotFound", f"{field}: there is no ConfigMap {name} in this namespace: create it")
 
 
 def status(cluster: Object, observed: Observed, now: datetime, problem: Trouble | None = None) -> Object:
@@ -187,76 +212,90 @@ def status(cluster: Object, observed: Observed, now: datetime, problem: Trouble 
         now: the time.
         problem: why nothing can be done about it before the spec, or something else, is changed.
     """
-    name, namespace = cluster["metadata"]["name"], cluster["metadata"]["namespace"]
     engine = adapter(cluster)
-    workers = observed.objects.get(Key(DEPLOYMENT.kind, namespace, f"{name}-worker"), {})
-    control = observed.objects.get(Key(engine.control_kind.kind, namespace, f"{name}-{engine.control}"), {})
+    workers = observed.objects.get(worker_key(cluster), {})
     counts = workers.get("status", {})
-    ready = int(counts.get("readyReplicas", 0))
-    capacity = workers.get("metadata", {}).get("annotations", {}).get(CAPACITY_ANNOTATION, "{}")
-    host = f"{name}-{engine.control}.{namespace}.svc"
-    answers = int(control.get("status", {}).get("readyReplicas", 0)) > 0
-    suspended = bool(cluster["spec"].get("suspend"))
+    control = control_key(cluster)
+    host = f"{control.name}.{control.namespace}.svc"
     conditions = [
-        _ready(cluster, observed, answers, ready, workers, problem),
-        _progressing(cluster, observed, workers, ready, problem),
-        Condition(
-            "Suspended",
-            suspended,
-            "Suspended" if suspended else "NotSuspended",
-            "spec.suspend holds the workers at 0" if suspended else "spec.suspend is false",
-        ),
+        _ready(cluster, observed, problem),
+        _progressing(cluster, observed, problem),
+        Condition("Suspended", True, "Suspended", "spec.suspend holds the workers at 0")
+        if cluster["spec"].get("suspend")
+        else Condition("Suspended", False, "NotSuspended", "spec.suspend is false"),
     ]
     before = cluster.get("status", {}).get("conditions", [])
     return {
         "observedGeneration": cluster["metadata"]["generation"],
         "replicas": int(counts.get("replicas", 0)),
-        "readyReplicas": ready,
-        "selector": f"{LABEL_NAME}={engine.name},{LABEL_INSTANCE}={name},{LABEL_COMPONENT}=worker",
-        "capacity": {key: str(value) for key, value in json.loads(capacity).items()},
-        "endpoints": [{"name": point.name, "url": point.url.format(host=host)} for point in engine.endpoints],
+        "readyReplicas": int(counts.get("readyReplicas", 0)),
+        "selector": ",".join(
+            f"{label}={value}"
+            for label, value in (
+                (LABEL_NAME, engine.name),
+                (LABEL_INSTANCE, cluster["metadata"]["name"]),
+                (LABEL_COMPONENT, "worker"),
+            )
+        ),
+        "capacity": _capacity(workers),
+        "endpoints": [{"name": point.name, "url": point.url.format(host=host)} for point in engine.endpoints]
+        if observed.has_control
+        else [],
         "conditions": merge(before, conditions, cluster["metadata"]["generation"], timestamp(now)),
     }
+
+
+def _capacity(workers: Object) -> Object:
+    """Read what one worker offers; nothing if somebody else wrote there."""
+    try:
+        offered = json.loads(workers["metadata"]["annotations"][CAPACITY_ANNOTATION])
+        return {key: str(value) for key, value in offered.items()}
+    except (AttributeError, KeyError, ValueError):
+        return {}
 
 
 def _of_component(pods: Sequence[Object], component: str) -> list[Object]:
     return [pod for pod in pods if pod["metadata"]["labels"].get(LABEL_COMPONENT) == component]
 
 
-def _ready(
-    cluster: Object, observed: Observed, answers: bool, ready: int, workers: Object, problem: Trouble | None
-) -> Condition:
+def _ready(cluster: Object, observed: Observed, problem: Trouble | None) -> Condition:
     """Ready means that work is done: the engine answers, and at least one worker takes work if any should."""
-    control, desired = adapter(cluster).control, desired_replicas(cluster)
+    engine, desired = adapter(cluster), desired_replicas(cluster)
+    control = observed.objects.get(control_key(cluster), {})
+    workers = observed.objects.get(worker_key(cluster), {})
+    answers = not observed.has_control or int(control.get("status", {}).get("readyReplicas", 0)) > 0
     if problem:
         return Condition("Ready", False, problem.reason, problem.message)
+    if cluster["spec"].get("suspend"):
+        return Condition("Ready", False, "Suspended", "spec.suspend holds the workers at 0")
     if not answers:
-        fields = {"broker": "spec.celery.broker"}.get(control, "spec")
-        found = of_pods(_of_component(observed.pods, control), fields) or observed.trouble
-        return _waiting(found, "ControlNotReady", f"the {control} is not ready yet")
-    if ready == 0 and desired > 0:
+        fields = Fields(engine.control_image, f"spec.{engine.name}.{engine.control}.resources")
+        pods = _of_component(observed.pods, engine.control)
+        found = of_deployment(control) or of_pods(pods, fields) or observed.trouble
+        return _not_ready(found or Trouble("ControlNotReady", f"the {engine.control} is not ready yet"))
+    if int(workers.get("status", {}).get("readyReplicas", 0)) == 0 and (desired > 0 or not workers):
         found = _workers_trouble(observed, workers)
-        return _waiting(found, "NoWorkers", f"no worker of {desired} is ready yet")
-    return Condition("Ready", True, "Ready", f"the {control} answers, and workers are ready")
+        return _not_ready(found or Trouble("NoWorkers", f"no worker of {desired} is ready yet"))
+    return Condition("Ready", True, "Ready", f"the {engine.control} answers, and workers are ready")
 
 
-def _waiting(trouble: Trouble | None, reason: str, message: str) -> Condition:
-    return Condition("Ready", False, trouble.reason if trouble else reason, trouble.message if trouble else message)
+def _not_ready(trouble: Trouble) -> Condition:
+    return Condition("Ready", False, trouble.reason, trouble.message)
 
 
 def _workers_trouble(observed: Observed, workers: Object) -> Trouble | None:
-    return of_deployment(workers) or of_pods(_of_component(observed.pods, "worker"), "spec") or observed.trouble
+    return of_deployment(workers) or of_pods(_of_component(observed.pods, "worker"), _WORKER) or observed.trouble
 
 
-def _progressing(
-    cluster: Object, observed: Observed, workers: Object, ready: int, problem: Trouble | None
-) -> Condition:
+def _progressing(cluster: Object, observed: Observed, problem: Trouble | None) -> Condition:
+    workers = observed.objects.get(worker_key(cluster), {})
     counts = workers.get("status", {})
     desired = desired_replicas(cluster)
-    settled = workers and ready == desired == counts.get("replicas", 0) == counts.get("updatedReplicas", 0)
+    seen = workers and counts.get("observedGeneration", 0) >= workers["metadata"].get("generation", 0)
+    reached = all(counts.get(name, 0) == desired for name in ("replicas", "readyReplicas", "updatedReplicas"))
     if problem:
         return Condition("Progressing", False, problem.reason, "nothing changes before that is mended: see Ready")
-    if settled:
+    if seen and reached:
         return Condition("Progressing", False, "Settled", "as many workers are ready as are desired")
     if found := _workers_trouble(observed, workers):
         return Condition("Progressing", True, found.reason, found.message)

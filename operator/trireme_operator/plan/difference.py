@@ -1,11 +1,24 @@
-"""Whether an object is already as it should be."""
+"""What differs between an object as it should be and as it is."""
 
+import hashlib
+import json
 from typing import Any
 
 from trireme_operator import quantity
-from trireme_operator.api import Object
+from trireme_operator.api import APPLIED_ANNOTATION, Object
 
+# Maps of nothing but quantities, in which the API server adds no key of its own.
 _OF_QUANTITIES = {"limits", "requests"}
+
+
+def sealed(item: Object) -> Object:
+    """Return an object with a digest of itself, by which its next version is told from this one.
+
+    Without it, nothing would show that a field is to go which the operator once applied.
+    """
+    digest = hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:12]
+    annotations = {**item["metadata"].get("annotations", {}), APPLIED_ANNOTATION: digest}
+    return {**item, "metadata": {**item["metadata"], "annotations": annotations}}
 
 
 def holds(wanted: Any, found: Any, quantities: bool = False) -> bool:
@@ -14,11 +27,13 @@ def holds(wanted: Any, found: Any, quantities: bool = False) -> bool:
     Args:
         wanted: what there should be.
         found: what there is.
-        quantities: whether these are values of limits or requests, which the API server may write in other words.
+        quantities: whether these are limits or requests, which the API server may write in other words.
     """
     if isinstance(wanted, dict):
         if not isinstance(found, dict):
             return not wanted and found is None
+        if quantities and wanted.keys() != found.keys():
+            return False
         return all(holds(value, found.get(key), key in _OF_QUANTITIES or quantities) for key, value in wanted.items())
     if isinstance(wanted, list):
         if not isinstance(found, list):
@@ -41,3 +56,29 @@ def _same_quantity(one: Any, other: Any) -> bool:
 def must_apply(wanted: Object, found: Object | None) -> bool:
     """Tell whether an object has to be applied."""
     return found is None or not holds(wanted, found)
+
+
+def correction(wanted: Object, found: Object) -> Object:
+    """Return the merge patch for what does not hold; lists in it are whole, so that what was added to them goes."""
+    patch: Object = {}
+    for key, value in wanted.items():
+        there = found.get(key)
+        if isinstance(value, dict) and isinstance(there, dict):
+            if below := correction(value, there):
+                patch[key] = below
+        elif not holds(value, there):
+            patch[key] = value
+    return patch
+
+
+def merge_patch(before: Object, after: Object) -> Object:
+    """Return the merge patch (RFC 7386) that turns one map into another."""
+    patch: Object = {key: None for key in before if key not in after}
+    for key, value in after.items():
+        there = before.get(key)
+        if isinstance(value, dict) and isinstance(there, dict):
+            if below := merge_patch(there, value):
+                patch[key] = below
+        elif value != there:
+            patch[key] = value
+    return patch

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from trireme_operator.api import (
@@ -22,15 +22,14 @@ from trireme_operator.api import (
     owned_by,
     owner_reference,
 )
-from trireme_operator.engines.adapter import mount_config_map
 from trireme_operator.plan.action import Delete, Patch, Plan
-from trireme_operator.plan.cluster import LOOK_CLOSER_SECONDS, MANAGER, adapter
+from trireme_operator.plan.cluster import MANAGER, adapter, look_again
 from trireme_operator.plan.conditions import Condition, find, is_true, merge, moment, timestamp
-from trireme_operator.plan.pods import Trouble, ended, not_made, of_pods
+from trireme_operator.plan.difference import sealed
+from trireme_operator.plan.pods import Fields, Trouble, ended, of_pods
 
-SCRIPT = "/opt/trireme/script"
-CODE = "/opt/trireme/code"
-DRIVER = "spec.driver"
+PROGRAM = "/opt/trireme/script"
+DRIVER = Fields("spec.driver.image", "spec.driver.resources")
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,7 @@ class Observed:
 
     Args:
         cluster: the WorkerCluster that it uses, if there is one by that name.
+        workers: the Deployment of that cluster's workers, which know how to reach the engine.
         driver: its batch/v1 Job, if it is there.
         pods: its driver's pods, oldest first.
         output: the last lines of the last pod that ended; None if nobody asked for them.
@@ -46,7 +46,8 @@ class Observed:
     """
 
     cluster: Object | None
-    driver: Object | None
+    workers: Object | None = None
+    driver: Object | None = None
     pods: Sequence[Object] = ()
     output: str | None = None
     trouble: Trouble | None = None
@@ -68,16 +69,13 @@ def has_ended(job: Object) -> bool:
     return is_true(job, "Complete") or is_true(job, "Failed")
 
 
+def _is_over(driver: Object | None) -> bool:
+    return driver is not None and (is_true(driver, "Complete") or is_true(driver, "Failed"))
+
+
 def wants_output(job: Object, driver: Object | None) -> bool:
     """Tell whether the driver's last lines are to be read now: it has ended, and the status does not say so yet."""
-    return driver is not None and not has_ended(job) and (is_true(driver, "Complete") or is_true(driver, "Failed"))
-
-
-def worth_a_closer_look(driver: Object | None, pods: Sequence[Object], now: datetime) -> bool:
-    """Tell whether a driver has been without a pod for so long that something may be wrong."""
-    if driver is None or pods or driver["spec"].get("suspend"):
-        return False
-    return now - moment(driver["metadata"]["creationTimestamp"]) >= timedelta(seconds=LOOK_CLOSER_SECONDS)
+    return _is_over(driver) and not has_ended(job)
 
 
 def plan(job: Object, observed: Observed, now: datetime) -> Plan:
@@ -91,45 +89,33 @@ def plan(job: Object, observed: Observed, now: datetime) -> Plan:
     own = "clusterTemplate" in job["spec"]
     if has_ended(job):
         return _after_end(job, observed, now, own)
-    if own and observed.cluster and not owned_by(observed.cluster, job):
-        problem = f"a WorkerCluster {cluster_name(job)} is there already: delete it, or name this job otherwise"
-        return Plan(status=_status(job, observed, now, Condition("ClusterReady", False, "NameTaken", problem)))
     made = Plan()
-    over = is_true(observed.driver or {}, "Complete") or is_true(observed.driver or {}, "Failed")
+    if own and observed.cluster and not owned_by(observed.cluster, job):
+        return made
+    over = _is_over(observed.driver)
     if own and not over:
         made.apply.append(_cluster(job))
-    ready = observed.cluster is not None and is_true(observed.cluster, "Ready")
     suspend = bool(job["spec"].get("suspend"))
     if observed.driver:
+        if "script" in job["spec"]["driver"] and not over:
+            made.apply.append(_script(job))
         if bool(observed.driver["spec"].get("suspend")) != suspend:
             made.patch.append(
                 Patch(JOB, job["metadata"]["namespace"], driver_name(job), {"spec": {"suspend": suspend}})
             )
-    elif observed.cluster and ready and not suspend:
+        if not over:
+            made.again = look_again(job, "DriverRunning", now)
+    elif observed.cluster and observed.workers and _takes_work(observed.cluster) and not suspend:
         if "script" in job["spec"]["driver"]:
             made.apply.append(_script(job))
-        made.create.append(_driver(job, observed.cluster))
-    if observed.driver and not observed.pods and not over:
-        made.again = LOOK_CLOSER_SECONDS
-    made.status = _status(job, observed, now, _cluster_ready(job, observed))
+        made.start.append(_driver(job, observed.cluster, observed.workers))
     return made
 
 
-def refused(job: Object, observed: Observed, message: str, for_good: bool, now: datetime) -> Plan:
-    """Decide what to do about a job of which the API server refuses a part.
-
-    Args:
-        job: the WorkerJob.
-        observed: what was seen around it.
-        message: the API server's, naming the object.
-        for_good: whether the same part will never be accepted: the job has failed then, as its driver can't change.
-        now: the time.
-    """
-    if for_good:
-        failed = Condition("Failed", True, "Invalid", message)
-        return Plan(status=_status(job, observed, now, _cluster_ready(job, observed), failed))
-    with_reason = replace(observed, trouble=not_made(message))
-    return Plan(status=_status(job, with_reason, now, _cluster_ready(job, observed)))
+def _takes_work(cluster: Object) -> bool:
+    """Tell whether a cluster is ready now: what it says is about what it is asked to be, and it is to have workers."""
+    current = cluster.get("status", {}).get("observedGeneration") == cluster["metadata"]["generation"]
+    return current and is_true(cluster, "Ready") and not cluster["spec"].get("suspend")
 
 
 def _after_end(job: Object, observed: Observed, now: datetime, own: bool) -> Plan:
@@ -168,24 +154,28 @@ def _cluster(job: Object) -> Object:
     spec = deepcopy(job["spec"]["clusterTemplate"]["spec"])
     if job["spec"].get("suspend"):
         spec["suspend"] = True
-    return {
-        "apiVersion": API_VERSION,
-        "kind": WORKER_CLUSTER.kind,
-        "metadata": _metadata(job, cluster_name(job), _labels(job)),
-        "spec": spec,
-    }
+    return sealed(
+        {
+            "apiVersion": API_VERSION,
+            "kind": WORKER_CLUSTER.kind,
+            "metadata": _metadata(job, cluster_name(job), _labels(job)),
+            "spec": spec,
+        }
+    )
 
 
 def _script(job: Object) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": CONFIG_MAP.kind,
-        "metadata": _metadata(job, f"{job['metadata']['name']}-script", _labels(job)),
-        "data": {"main.py": job["spec"]["driver"]["script"]},
-    }
+    return sealed(
+        {
+            "apiVersion": "v1",
+            "kind": CONFIG_MAP.kind,
+            "metadata": _metadata(job, f"{job['metadata']['name']}-script", _labels(job)),
+            "data": {"main.py": job["spec"]["driver"]["script"]},
+        }
+    )
 
 
-def _driver(job: Object, cluster: Object) -> Object:
+def _driver(job: Object, cluster: Object, workers: Object) -> Object:
     spec = job["spec"]
     labels = _labels(
         job,
@@ -197,7 +187,7 @@ def _driver(job: Object, cluster: Object) -> Object:
         "metadata": _metadata(job, driver_name(job), labels),
         "spec": {
             "backoffLimit": spec.get("backoffLimit", 0),
-            "template": {"metadata": {"labels": labels}, "spec": _pod(job, cluster)},
+            "template": {"metadata": {"labels": labels}, "spec": _pod(job, cluster, workers)},
         },
     }
     if "activeDeadlineSeconds" in spec:
@@ -205,17 +195,16 @@ def _driver(job: Object, cluster: Object) -> Object:
     return driver
 
 
-def _pod(job: Object, cluster: Object) -> Object:
-    driver = job["spec"]["driver"]
-    command = driver.get("command", ["python", f"{SCRIPT}/main.py"])
+def _pod(job: Object, cluster: Object, workers: Object) -> Object:
+    """Return the driver's pod; image and connection are the workers', where the job says nothing else."""
+    driver, engine = job["spec"]["driver"], adapter(cluster)
+    template = workers["spec"]["template"]["spec"]
+    (worker,) = template["containers"]
     container: Object = {
         "name": "driver",
-        "command": [*command],
-        "env": [
-            {"name": "HOME", "value": "/tmp"},
-            {"name": "PYTHONUNBUFFERED", "value": "1"},
-            *deepcopy(driver.get("env", [])),
-        ],
+        "image": driver.get("image") or worker["image"],
+        "imagePullPolicy": worker["imagePullPolicy"],
+        "command": [*driver.get("command", ["python", f"{PROGRAM}/main.py"])],
         "resources": deepcopy(driver.get("resources", {})),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -227,8 +216,14 @@ def _pod(job: Object, cluster: Object) -> Object:
     }
     if driver.get("args"):
         container["args"] = [*driver["args"]]
-    image = driver.get("image") or cluster["spec"].get("image") or f"trireme/{cluster['spec']['engine']}:dev"
-    container["image"] = image
+    names = {"PYTHONPATH", *engine.shared_env}
+    environment = [
+        {"name": "HOME", "value": "/tmp"},
+        {"name": "PYTHONUNBUFFERED", "value": "1"},
+        *(variable for variable in worker["env"] if variable["name"] in names),
+        *engine.driver_env(container),
+    ]
+    container["env"] = _with(environment, driver.get("env", []))
     pod: Object = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -243,18 +238,37 @@ def _pod(job: Object, cluster: Object) -> Object:
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
-    if "script" in driver:
-        mount_config_map(pod, "script", f"{job['metadata']['name']}-script", SCRIPT)
-    code = cluster["spec"].get("code", {}).get("configMap")
-    if code:
-        mount_config_map(pod, "code", code, CODE)
-        container["env"].insert(0, {"name": "PYTHONPATH", "value": CODE})
-    adapter(cluster).driver(pod, cluster_name(job), job["metadata"]["namespace"])
+    if "imagePullSecrets" in template:
+        pod["imagePullSecrets"] = template["imagePullSecrets"]
+    pod["volumes"] += [volume for volume in template["volumes"] if volume["name"] in engine.shared_volumes]
+    container["volumeMounts"] += [mount for mount in worker["volumeMounts"] if mount["name"] in engine.shared_volumes]
+    program = f"{job['metadata']['name']}-script" if "script" in driver else code(job)
+    if program:
+        pod["volumes"].append({"name": "script", "configMap": {"name": program}})
+        container["volumeMounts"].append({"name": "script", "mountPath": PROGRAM, "readOnly": True})
+        container["workingDir"] = PROGRAM
     return pod
+
+
+def code(job: Object) -> str | None:
+    """Return the name of the ConfigMap with the driver's program, if the job names one."""
+    found: str | None = job["spec"]["driver"].get("code", {}).get("configMap")
+    return found
+
+
+def _with(defaults: Sequence[Object], own: Sequence[Object]) -> list[Object]:
+    """Return the defaults with the user's variables in their places: others may refer to them, and only backwards."""
+    by_name = {variable["name"]: variable for variable in own}
+    known = {variable["name"] for variable in defaults}
+    replaced = [by_name.get(variable["name"], variable) for variable in defaults]
+    return [*replaced, *(variable for name, variable in by_name.items() if name not in known)]
 
 
 def _cluster_ready(job: Object, observed: Observed) -> Condition:
     name = cluster_name(job)
+    if "clusterTemplate" in job["spec"] and observed.cluster and not owned_by(observed.cluster, job):
+        problem = f"a WorkerCluster {name} is there already: delete it, or name this job otherwise"
+        return Condition("ClusterReady", False, "NameTaken", problem)
     if observed.cluster is None:
         if "clusterRef" in job["spec"]:
             message = f"spec.clusterRef.name: there is no WorkerCluster {name} in this namespace: create it"
@@ -266,9 +280,16 @@ def _cluster_ready(job: Object, observed: Observed) -> Condition:
     return Condition("ClusterReady", found["status"] == "True", found["reason"], found["message"])
 
 
-def _status(
-    job: Object, observed: Observed, now: datetime, cluster_ready: Condition, failed: Condition | None = None
-) -> Object:
+def status(job: Object, observed: Observed, now: datetime, refusal: Trouble | None = None) -> Object:
+    """Return the status of a job.
+
+    Args:
+        job: the WorkerJob.
+        observed: what was seen around it.
+        now: the time.
+        refusal: what the API server does not accept of it. What is invalid will never be, so the job has failed
+            then: its driver can't change.
+    """
     stamp = timestamp(now)
     before = job.get("status", {})
     suspended = bool(job["spec"].get("suspend"))
@@ -281,16 +302,13 @@ def _status(
     attempts = max(before.get("attempts", 0), sum(counts.get(name, 0) for name in ("active", "succeeded", "failed")))
     found["attempts"] = attempts
     conditions = [
-        cluster_ready,
-        Condition(
-            "Suspended",
-            suspended,
-            "Suspended" if suspended else "NotSuspended",
-            "spec.suspend is true" if suspended else "spec.suspend is false",
-        ),
+        _cluster_ready(job, observed),
+        Condition("Suspended", True, "Suspended", "spec.suspend is true")
+        if suspended
+        else Condition("Suspended", False, "NotSuspended", "spec.suspend is false"),
     ]
-    if observed.driver or observed.trouble:
-        conditions.append(_driver_running(observed, suspended))
+    if observed.driver or refusal:
+        conditions.append(_driver_running(observed, suspended, refusal))
     if is_true(driver, "Complete"):
         found["completionTime"] = counts.get("completionTime", stamp)
         found["output"] = observed.output or ""
@@ -298,8 +316,8 @@ def _status(
     elif is_true(driver, "Failed"):
         found["output"] = observed.output or ""
         conditions.append(_failed(driver, observed))
-    elif failed:
-        conditions.append(failed)
+    elif refusal and refusal.reason == "Invalid" and not observed.driver:
+        conditions.append(Condition("Failed", True, refusal.reason, refusal.message))
     found["state"] = _state(conditions)
     if found["state"] in ("Complete", "Failed"):
         end = moment(found["completionTime"]) if "completionTime" in found else now
@@ -329,11 +347,11 @@ def _duration(length: timedelta) -> str:
     return f"{seconds}s"
 
 
-def _driver_running(observed: Observed, suspended: bool) -> Condition:
+def _driver_running(observed: Observed, suspended: bool, refusal: Trouble | None) -> Condition:
     """Say how the newest driver pod fares: why it does not run, if it does not."""
     if suspended:
-        return Condition("DriverRunning", False, "Suspended", "the driver is suspended")
-    trouble = of_pods(observed.pods[-1:], DRIVER) or observed.trouble
+        return Condition("DriverRunning", False, "Stopped", "spec.suspend holds the driver")
+    trouble = refusal or of_pods(observed.pods[-1:], DRIVER) or observed.trouble
     if trouble:
         return Condition("DriverRunning", False, trouble.reason, trouble.message)
     phase = observed.pods[-1].get("status", {}).get("phase") if observed.pods else None

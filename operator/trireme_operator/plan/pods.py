@@ -12,6 +12,14 @@ _START = {"CreateContainerConfigError", "CreateContainerError", "RunContainerErr
 
 
 @dataclass(frozen=True)
+class Fields:
+    """Where a pod's image and resources are set, such as `spec.image` and `spec.resources`."""
+
+    image: str
+    resources: str
+
+
+@dataclass(frozen=True)
 class Trouble:
     """What is wrong: a reason in one word, and a message for people that does not change while it stays wrong."""
 
@@ -19,20 +27,15 @@ class Trouble:
     message: str
 
 
-def of_pods(pods: Iterable[Object], fields: str) -> Trouble | None:
-    """Return what is wrong with the first pod that something is wrong with.
-
-    Args:
-        pods: the pods.
-        fields: where image and resources of these pods are set, such as `spec` or `spec.driver`.
-    """
+def of_pods(pods: Iterable[Object], fields: Fields) -> Trouble | None:
+    """Return what is wrong with the first pod that something is wrong with."""
     for pod in pods:
         if "deletionTimestamp" not in pod["metadata"] and (found := _of_pod(pod, fields)):
             return found
     return None
 
 
-def _of_pod(pod: Object, fields: str) -> Trouble | None:
+def _of_pod(pod: Object, fields: Fields) -> Trouble | None:
     status = pod.get("status", {})
     if status.get("reason") == "Evicted":
         return Trouble("Evicted", status.get("message", "a pod was evicted"))
@@ -44,18 +47,18 @@ def _of_pod(pod: Object, fields: str) -> Trouble | None:
             why = condition.get("message", "").partition(". preemption")[0].rstrip(".")
             return Trouble(
                 condition.get("reason", "Unschedulable"),
-                f"no node takes a pod: {why}: lower {fields}.resources.requests, or add nodes",
+                f"no node takes a pod: {why}: lower {fields.resources}.requests, or add nodes",
             )
     return None
 
 
-def _of_container(container: Object, fields: str) -> Trouble | None:
+def _of_container(container: Object, fields: Fields) -> Trouble | None:
     waiting = container.get("state", {}).get("waiting", {})
     reason = waiting.get("reason", "")
     if reason in _IMAGE:
         return Trouble(
             "ImagePullBackOff",
-            f"{fields}.image: {container['image']} can't be pulled: correct its name, or give access to it",
+            f"{fields.image}: {container['image']} can't be pulled: correct its name, or give access to it",
         )
     if reason in _START:
         return Trouble(reason, f"a container can't be started: {waiting.get('message', '')}")
@@ -68,17 +71,18 @@ def _of_container(container: Object, fields: str) -> Trouble | None:
     return None
 
 
-def ended(terminated: Object, fields: str) -> str:
+def ended(terminated: Object, fields: Fields) -> str:
     """Say how a container ended."""
     if terminated.get("reason") == "OOMKilled":
-        return f"used more memory than {fields}.resources.limits.memory gives it (exit code 137)"
+        return f"used more memory than {fields.resources}.limits.memory gives it (exit code 137)"
     lines = terminated.get("message", "").strip().splitlines()
     return f"ended with exit code {terminated['exitCode']}" + (f": {lines[-1].strip()}" if lines else "")
 
 
 def not_made(message: str) -> Trouble:
     """Say why a controller can't make pods, from its event or condition; without names, which change with each try."""
-    text = re.sub(r'(pods|Pod) "[^"]*" is (forbidden|invalid): ', "", message.removeprefix("Error creating: "))
+    text = re.sub(r"^(Error creating|create Pod \S+ in StatefulSet \S+ failed error): ", "", message)
+    text = re.sub(r'(pods|Pod) "[^"]*" is (forbidden|invalid): ', "", text)
     if "exceeded quota" in text:
         return Trouble("QuotaExceeded", f"{text}: lower the resources, or raise the quota")
     return Trouble("FailedCreate", f"pods can't be made: {text}")
