@@ -15,4 +15,4 @@ def kubectl(request):
     kubectl = Kubectl(f"{name}-{uuid.uuid4().hex[:6]}")
     kubectl("create", "namespace", kubectl.namespace)
     yield kubectl
-    kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
+    kubectl("delete", "namespace", kubectl.namespace, "--wait=false", "--ignore-not-found")

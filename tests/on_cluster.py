@@ -36,7 +36,8 @@ class Kubectl:
         return run(*command, stdin=stdin, check=check, seconds=seconds).stdout
 
     def apply(self, *objects):
-        self("apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+        # One after the other, as documents of one file; a List would be checked by kubectl in words of its own.
+        self("apply", "--filename=-", stdin="\n".join(map(json.dumps, objects)))
 
     def get(self, *arguments):
         return json.loads(self("get", *arguments, "--output=json"))

@@ -1,0 +1,197 @@
+"""An operator that dies after any single API write leaves nothing that the next one does not bring to the same end."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from objects import NOWHERE, cluster, condition, state
+
+from on_cluster import TOP, until
+from trireme_operator.__main__ import run
+from trireme_operator.client import LightkubeClient
+from trireme_operator.settings import Settings
+
+WRITES = ("apply", "create", "patch", "delete", "write_status", "record")
+QUIET_SECONDS = 1.0
+"""So long without a write, nothing is left to do: longer than any wait within the operator but those for a reason."""
+
+
+class Killed(BaseException):
+    """Ends the operator as a kill would: nothing is caught, nothing is tidied up."""
+
+
+class Counting(LightkubeClient):
+    """A client that counts writes and, when its time has come, dies right after one."""
+
+    def __init__(self, namespace, dies_after=None):
+        super().__init__(namespace)
+        self.writes = []
+        self.last = time.monotonic()
+        for name in WRITES:
+            setattr(self, name, self._counted(name, getattr(super(), name), dies_after))
+
+    def _counted(self, name, write, dies_after):
+        async def counted(*arguments):
+            result = await write(*arguments)
+            self.writes.append(name)
+            self.last = time.monotonic()
+            if len(self.writes) == dies_after:
+                raise Killed
+            return result
+
+        return counted
+
+
+def operate(namespace, done, dies_after=None):
+    """Run an operator until it dies, or what it should do is done and it has nothing left to write.
+
+    Returns:
+        The names of the client's writes.
+    """
+    options = Settings(
+        namespace=namespace,
+        own_namespace=namespace,
+        identity="test",
+        charts=Path(TOP / "charts"),
+        port=0,
+        workers=1,
+        leader_election=False,
+        log_level="WARNING",
+    )
+
+    async def operating():
+        client = Counting(namespace, dies_after)
+        work = asyncio.create_task(run(options, client))
+        deadline = time.monotonic() + 60
+        while not work.done():
+            quiet = time.monotonic() - client.last > QUIET_SECONDS
+            if quiet and await asyncio.to_thread(done):
+                work.cancel()
+                break
+            assert time.monotonic() < deadline, client.writes
+            await asyncio.wait([work], timeout=0.1)
+        await asyncio.wait([work])
+        return client.writes
+
+    return asyncio.run(operating())
+
+
+def reconciled(kubectl, name, **conditions):
+    """Return a question: whether an object's newest generation was reconciled, and its conditions are so."""
+
+    def question():
+        item = kubectl.get(name)
+        seen = item.get("status", {}).get("observedGeneration") == item["metadata"]["generation"]
+        return seen and all(condition(item, type_).get("status") == status for type_, status in conditions.items())
+
+    return question
+
+
+def outcome(kubectl, *names):
+    """Return the objects, and of each named one whether it is there and how its conditions stand."""
+    found = {}
+    for name in names:
+        items = kubectl("get", name, "--ignore-not-found", "--output=name").strip()
+        conditions = kubectl.get(name)["status"]["conditions"] if items else []
+        found[name] = {item["type"]: (item["status"], item["reason"]) for item in conditions}
+    return found, state(kubectl)
+
+
+def survives(kubectl, begin, done, names, clear):
+    """Kill the operator after its first, second ... write, until it comes through; the end is always the same."""
+    begin()
+    writes = operate(kubectl.namespace, done)
+    expected = outcome(kubectl, *names)
+    assert len(writes) > 1
+    for dies_after in range(1, len(writes) + 1):
+        clear()
+        begin()
+        if len(operate(kubectl.namespace, done, dies_after)) < dies_after:
+            break
+        operate(kubectl.namespace, done)
+        assert outcome(kubectl, *names) == expected, f"after write {dies_after} of {writes}"
+    return writes
+
+
+@pytest.mark.parametrize("engine", ["dask", "celery"])
+def test_creating_a_cluster(kubectl, engine):
+    def clear():
+        kubectl("delete", "wc/numbers", "--wait")
+        until(lambda: not state(kubectl))
+
+    writes = survives(
+        kubectl,
+        begin=lambda: kubectl.apply(cluster(engine=engine)),
+        done=reconciled(kubectl, "wc/numbers"),
+        names=["wc/numbers"],
+        clear=clear,
+    )
+    assert {"apply", "write_status"} <= set(writes)
+
+
+def test_updating_a_cluster(kubectl):
+    """Several objects change, and one is pruned."""
+    old = cluster(engine="celery", replicas=1)
+    new = cluster(
+        engine="celery", replicas=2, image="other/image", values={"broker": {"url": "redis://x/0"}, **NOWHERE}
+    )
+    kubectl.apply(old)
+    operate(kubectl.namespace, reconciled(kubectl, "wc/numbers"))
+
+    def clear():
+        kubectl.apply(old)
+        operate(kubectl.namespace, reconciled(kubectl, "wc/numbers"))
+
+    writes = survives(
+        kubectl,
+        begin=lambda: kubectl.apply(new),
+        done=reconciled(kubectl, "wc/numbers"),
+        names=["wc/numbers"],
+        clear=clear,
+    )
+    assert {"apply", "delete"} <= set(writes)
+
+
+def test_a_job_with_a_cluster_of_its_own_from_start_to_end(kubectl):
+    """The broker and the driver really run; the cluster is deleted by the operator when the job is done."""
+    job = {
+        "apiVersion": "trireme.dev/v1alpha1",
+        "kind": "WorkerJob",
+        "metadata": {"name": "mean"},
+        "spec": {
+            "clusterTemplate": {
+                "spec": {
+                    "engine": "celery",
+                    "replicas": 0,
+                    "celery": {
+                        "broker": {
+                            "resources": {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "10m"}}
+                        }
+                    },
+                }
+            },
+            "driver": {
+                "command": ["true"],
+                "resources": {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "10m"}},
+            },
+        },
+    }
+
+    def done():
+        gone = not kubectl("get", "wc", "--output=name").strip()
+        return gone and reconciled(kubectl, "wj/mean", Complete="True")()
+
+    def clear():
+        kubectl("delete", "wj/mean", "--wait")
+        until(lambda: not state(kubectl) and not kubectl("get", "pods", "--output=name").strip())
+
+    writes = survives(kubectl, begin=lambda: kubectl.apply(job), done=done, names=["wj/mean"], clear=clear)
+    assert {"create", "apply", "write_status", "delete", "record"} <= set(writes)
+
+
+def test_nothing_is_written_while_nothing_changes(kubectl):
+    kubectl.apply(cluster(), cluster(name="tasks", engine="celery"), cluster(name="tables", engine="spark"))
+    done = [reconciled(kubectl, f"wc/{name}") for name in ("numbers", "tasks", "tables")]
+    operate(kubectl.namespace, lambda: all(question() for question in done))
+    assert operate(kubectl.namespace, lambda: True) == []
