@@ -39,6 +39,16 @@ python3:
 		&& apt-get update && apt-get install --yes --no-install-recommends python3; } \
 		|| { echo "error: python3 (3.11 or newer) is missing: install it" >&2; exit 1; }
 
+##@ Images
+
+.PHONY: images
+images: python3 ## Build the operator's and the engines' images
+	@$(LAB) images
+
+.PHONY: push
+push: python3 ## Push the images to REGISTRY, for any other cluster
+	@REGISTRY=$(REGISTRY) $(LAB) push
+
 ##@ Development
 
 .PHONY: check
@@ -69,9 +79,13 @@ verify: python3 ## Tell whether the generated files are up to date
 	$(RUN) python -m trireme_operator.crds check
 	lab/requirements.sh check
 
+.PHONY: bench
+bench: cluster-up ## Measure the operator beside plain manifests and dask-kubernetes; writes bench/results/reconcile.md
+	$(RUN) python bench/reconcile.py
+
 .PHONY: bench-lab
 bench-lab: python3 ## Measure the lab: cold, warm, up already, idle; writes bench/results/lab.md
-	python3 bench/lab.py
+	python3 bench/lab.py --cold
 
 .PHONY: help
 help: ## List the targets

@@ -5,32 +5,20 @@ the engine's build cache; Go's caches of the user are left alone and not used.
 """
 
 import argparse
-import os
-import platform
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
-TOP = Path(__file__).resolve().parents[1]
+from measuring import TOP, machine, run
+
 RESULTS = TOP / "bench" / "results" / "lab.md"
 NODES = ("trireme-control-plane", "trireme-worker")
 WARM_RUNS, UP_RUNS = 3, 5
 SETTLE_SECONDS, IDLE_SECONDS = 60, 120
-
-
-def run(*command: str, env: dict[str, str] | None = None, check: bool = True) -> str:
-    """Run a command in the checkout and return what it printed."""
-    print("+", *command, flush=True)
-    done = subprocess.run(
-        command, cwd=TOP, env={**os.environ, **(env or {})}, text=True, stdout=subprocess.PIPE, check=check
-    )
-    return done.stdout
 
 
 def timed(env: dict[str, str] | None = None) -> tuple[float, str]:
@@ -72,14 +60,6 @@ def mebibytes(node: str) -> float:
     found = re.fullmatch(r"([\d.]+)([KMG])iB", used)
     assert found, used
     return float(found[1]) * {"K": 1 / 1024, "M": 1, "G": 1024}[found[2]]
-
-
-def machine() -> str:
-    """Describe the machine in a line."""
-    model = re.search(r"(?m)^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text())
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    name = model[1] if model else platform.machine()
-    return f"{os.cpu_count()} cores ({name}), {memory:.0f} GiB, {platform.system()} {platform.release()}"
 
 
 def main() -> None:

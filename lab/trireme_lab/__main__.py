@@ -1,18 +1,19 @@
-"""The lab's commands: up, down, status, demo, cache-clean."""
+"""The lab's commands: up, down, status, demo, images, push, cache-clean."""
 
 import argparse
 import fcntl
+import os
 import sys
 import time
 from collections.abc import Callable
 
-from trireme_lab import cluster, engine, tools
+from trireme_lab import cluster, engine, images, tools
 from trireme_lab.cache import LOCK, Cache
 from trireme_lab.console import Steps, say
 from trireme_lab.demo import demo
 from trireme_lab.problem import Problem
 from trireme_lab.status import status
-from trireme_lab.up import up
+from trireme_lab.up import build_images, up
 
 
 def _up(cache: Cache) -> None:
@@ -30,6 +31,21 @@ def _down(cache: Cache) -> None:
         cluster.delete(log, tools.kind(log, cache))
 
 
+def _images(cache: Cache) -> None:
+    build_images(cache)
+    say("  " + " ".join(images.tag(image) for image in images.DEPLOYED))
+
+
+def _push(cache: Cache) -> None:
+    registry = os.environ.get("REGISTRY", "").rstrip("/")
+    if not registry:
+        raise Problem("REGISTRY is not set: give it the registry, such as `make push REGISTRY=registry.example/team`")
+    build_images(cache)
+    for image in images.DEPLOYED:
+        with Steps(cache).step(f"push {image}") as log:
+            say(f"  {images.push(log, image, registry)}")
+
+
 def _cache_clean(cache: Cache) -> None:
     say(f"  {cache.empty() / 1024**3:.1f} GiB freed in {cache.root}")
 
@@ -39,6 +55,8 @@ _COMMANDS: dict[str, Callable[[Cache], None]] = {
     "down": _down,
     "status": status,
     "demo": demo,
+    "images": _images,
+    "push": _push,
     "cache-clean": _cache_clean,
 }
 

@@ -86,6 +86,15 @@ def build(log: Log, image: str, debian: str | None) -> None:
     )
 
 
+def push(log: Log, image: str, registry: str) -> str:
+    """Push an image to a registry; return the name that it has there."""
+    name = f"{registry}/{tag(image)}"
+    log.run("docker", "tag", tag(image), name)
+    log.run("docker", "push", name)
+    log.run("docker", "rmi", name)
+    return name
+
+
 def absent(node: str) -> list[str]:
     """Return the images that the node lacks, or has from another build."""
     listed = answer("docker", "exec", node, "ctr", "--namespace=k8s.io", "images", "list", "--quiet", seconds=30)

@@ -225,3 +225,14 @@ def up(cache: Cache) -> None:
         Problem: what is wrong, in one line.
     """
     Up(cache, os.environ.get("KIND_NODE_IMAGE") or None).run()
+
+
+def build_images(cache: Cache) -> None:
+    """Build the workload images that are missing or of other sources, with no cluster.
+
+    Raises:
+        Problem: what is wrong, in one line.
+    """
+    up = Up(cache, None)
+    up.engine()
+    up.build(images.missing(), node=False, archive=False)

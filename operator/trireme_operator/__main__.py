@@ -6,11 +6,12 @@ import logging
 import signal
 import sys
 import time
+import uuid
 from datetime import UTC, datetime
 
 from trireme_operator import logs, metrics, settings
 from trireme_operator.api import WORKER_CLUSTER, WORKER_JOB, Key
-from trireme_operator.charts import Charts
+from trireme_operator.charts import Charts, HelmCommand, InProcess
 from trireme_operator.client import FAILURES, LightkubeClient, Refused
 from trireme_operator.lease import Leadership
 from trireme_operator.queue import Queue
@@ -33,18 +34,17 @@ async def _work(queue: Queue, reconciler: Reconciler) -> None:
     while True:
         key = await queue.get()
         start = time.monotonic()
+        logs.CONTEXT.set({"reconcile": uuid.uuid4().hex[:8], "reconciled": str(key)})
         try:
             again = await reconciler.reconcile(key)
         except Refused as refusal:
             seconds = queue.failed(key)
             metrics.RECONCILES.labels(key.kind, "refused").inc()
-            logger.warning("refused", extra={"object": str(key), "retry_seconds": seconds, "error": str(refusal)})
+            logger.warning("refused", extra={"retry_seconds": seconds, "error": str(refusal)})
         except (*FAILURES, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             seconds = queue.failed(key)
             metrics.RECONCILES.labels(key.kind, "error").inc()
-            logger.exception(
-                "reconcile failed", extra={"object": str(key), "retry_seconds": seconds, "error": str(error)}
-            )
+            logger.exception("reconcile failed", extra={"retry_seconds": seconds, "error": str(error)})
         else:
             queue.done(key)
             if again is not None:
@@ -64,7 +64,8 @@ async def run(options: Settings, client: LightkubeClient) -> None:
 
     watches = Watches(client, store, ask)
     server = metrics.serve(options.port, watches.is_synced)
-    reconciler = Reconciler(store, client, Charts(options.charts), _now)
+    renderer = HelmCommand(options.helm) if options.helm else InProcess()
+    reconciler = Reconciler(store, client, Charts(options.charts, renderer), _now, options.registry)
     leadership = Leadership(client, options.own_namespace, options.identity, _now)
     told_to_end = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):

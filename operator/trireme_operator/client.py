@@ -11,6 +11,7 @@ from lightkube.core.exceptions import ApiError
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.types import PatchType
 
+from trireme_operator import metrics
 from trireme_operator.api import EVENT, KINDS, LEASE, Key, Kind, Object
 from trireme_operator.plan.action import Delete, Patch
 
@@ -97,6 +98,7 @@ class LightkubeClient:
 
     async def list(self, kind: Kind, selector: str | None) -> tuple[list[Object], str]:
         """Return all objects of a kind, and the version of the list."""
+        _count("list", kind.kind)
         found = self._client.list(_RESOURCES[kind.kind], namespace=self._namespace, labels=_labels(selector))
         items = [_complete(item, kind) async for item in found]
         return items, str(found.resourceVersion)
@@ -119,12 +121,14 @@ class LightkubeClient:
 
     async def apply(self, item: Object) -> Object:
         """Apply an object, taking over its fields; return it as it is then."""
+        _count("apply", item["kind"])
         with _refusals(item):
             applied = dict(await self._client.apply(self._typed(item), force=True))
         return _complete(applied, KINDS[item["kind"]])
 
     async def create(self, item: Object) -> None:
         """Create an object unless one of its name is there."""
+        _count("create", item["kind"])
         with _refusals(item):
             try:
                 await self._client.create(self._typed(item))
@@ -134,11 +138,13 @@ class LightkubeClient:
 
     async def patch(self, patch: Patch) -> None:
         """Change an object, if it is there."""
+        _count("patch", patch.kind.kind)
         await self._merge(_RESOURCES[patch.kind.kind], patch.namespace, patch.name, patch.body)
 
     async def delete(self, delete: Delete) -> None:
         """Delete an object and what it owns, if it is there and still the one that was seen."""
         kind = delete.kind
+        _count("delete", kind.kind)
         root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
         answer = await self._http.request(
             "DELETE",
@@ -150,6 +156,7 @@ class LightkubeClient:
 
     async def write_status(self, key: Key, status: Object) -> None:
         """Merge into the status of a cluster or job, if it is there; None removes a field."""
+        _count("patch", f"{key.kind}/status")
         await self._merge(_RESOURCES[key.kind].Status, key.namespace, key.name, {"status": status})
 
     async def _merge(self, resource: Any, namespace: str, name: str, body: Object) -> None:
@@ -161,6 +168,7 @@ class LightkubeClient:
 
     async def log_tail(self, namespace: str, pod: str, lines: int) -> str:
         """Return the last lines of a pod's log; nothing if it is gone."""
+        _count("get", "Pod/log")
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         tail = b""
         # Read in pieces, because a line may be as long as a program likes.
@@ -175,6 +183,7 @@ class LightkubeClient:
 
     async def exists(self, kind: Kind, namespace: str, name: str) -> bool:
         """Tell whether an object is there."""
+        _count("get", kind.kind)
         try:
             await self._client.get(_RESOURCES[kind.kind], name, namespace=namespace)
         except ApiError as error:
@@ -185,6 +194,7 @@ class LightkubeClient:
 
     async def failed_create(self, item: Object) -> str | None:
         """Return why a controller last could not make pods, by its event; None if it does not say so."""
+        _count("list", EVENT.kind)
         fields = {"involvedObject.uid": item["metadata"]["uid"], "reason": "FailedCreate"}
         found = self._client.list(_RESOURCES[EVENT.kind], namespace=item["metadata"]["namespace"], fields=fields)
         events = [dict(event) async for event in found]
@@ -192,10 +202,12 @@ class LightkubeClient:
 
     async def record(self, event: Object) -> None:
         """Record an event."""
+        _count("create", EVENT.kind)
         await self._client.create(self._typed(event))
 
     async def get_lease(self, namespace: str, name: str) -> Object | None:
         """Return a Lease, if it is there."""
+        _count("get", LEASE.kind)
         try:
             return dict(await self._client.get(_RESOURCES[LEASE.kind], name, namespace=namespace))
         except ApiError as error:
@@ -205,6 +217,7 @@ class LightkubeClient:
 
     async def put_lease(self, lease: Object) -> bool:
         """Create or replace a Lease; False when another one was quicker."""
+        _count("update", LEASE.kind)
         write = self._client.replace if "resourceVersion" in lease["metadata"] else self._client.create
         try:
             await write(self._typed(lease))
@@ -229,6 +242,10 @@ def _refusals(item: Object) -> Iterator[None]:
             raise
         about = f"{item['kind']} {item['metadata']['name']}"
         raise Refused(about, error.status.message or str(error), code in (_BAD_REQUEST, _INVALID)) from error
+
+
+def _count(verb: str, kind: str) -> None:
+    metrics.API_REQUESTS.labels(verb, kind).inc()
 
 
 def _last_seen(event: Object) -> str:

@@ -392,7 +392,7 @@ def files() -> dict[Path, str]:
         found[MANIFESTS / name] = _NOTE + _text(crd)
         # Kept when the chart is uninstalled: with a CRD go all its objects.
         crd["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
-        found[CHART / name] = _NOTE + _text(crd)
+        found[CHART / name] = "{{- if .Values.crds.enabled }}\n" + _NOTE + _text(crd) + "{{- end }}\n"
     return found
 
 

@@ -2,6 +2,10 @@
 
 import json
 import logging
+from contextvars import ContextVar
+
+CONTEXT: ContextVar[dict[str, str] | None] = ContextVar("context", default=None)
+"""What every line of one reconcile carries: its id, and the object that it is about."""
 
 _OWN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -16,6 +20,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
+            **(CONTEXT.get() or {}),
             **{name: value for name, value in vars(record).items() if name not in _OWN},
         }
         if record.exc_info:

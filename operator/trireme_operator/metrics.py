@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, His
 RECONCILES = Counter("trireme_reconciles_total", "Reconciles that ended, by kind and result.", ["kind", "result"])
 RECONCILE_SECONDS = Histogram("trireme_reconcile_seconds", "Seconds that a reconcile took.", ["kind"])
 QUEUE_LENGTH = Gauge("trireme_queue_length", "Keys that wait for a reconcile or are in one.")
+API_REQUESTS = Counter("trireme_api_requests_total", "Requests to the API server, watches left out.", ["verb", "kind"])
 LEADER = Gauge("trireme_leader", "1 while this operator reconciles.")
 
 

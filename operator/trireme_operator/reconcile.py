@@ -46,14 +46,18 @@ class Reconciler:
         store: what was last seen.
         client: for what has to change.
         charts: the engine charts.
+        registry: where the engines' images are by default; see `Settings`.
         clock: tells the time, with its zone.
     """
 
-    def __init__(self, store: Store, client: Client, charts: Charts, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: Store, client: Client, charts: Charts, clock: Callable[[], datetime], registry: str = ""
+    ) -> None:
         self._store = store
         self._client = client
         self._charts = charts
         self._clock = clock
+        self._registry = registry
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile one cluster or job.
@@ -89,7 +93,7 @@ class Reconciler:
         if problem := cluster_plan.misplaced(cluster):
             return refused(problem)
         try:
-            values = cluster_plan.values(cluster)
+            values = cluster_plan.values(cluster, self._registry)
             rendered = self._charts.render(engine, metadata["name"], metadata["namespace"], values)
         except ChartProblem as refusal:
             return refused(Trouble("InvalidSpec", str(refusal)))

@@ -16,6 +16,8 @@ class Settings:
         own_namespace: where it runs and keeps its Lease.
         identity: its name among its replicas.
         charts: folder of the engine charts.
+        helm: the helm command to render with; empty to render in process.
+        registry: where the engines' images are, for clusters that name none; empty for the charts' own names.
         port: of metrics and health.
         workers: reconciles side by side.
         leader_election: whether to wait for the Lease; off for one operator on a desk.
@@ -26,6 +28,8 @@ class Settings:
     own_namespace: str
     identity: str
     charts: Path
+    helm: str
+    registry: str
     port: int
     workers: int
     leader_election: bool
@@ -55,6 +59,8 @@ def parse(arguments: list[str], environment: dict[str, str] | None = None) -> Se
     )
     parser.add_argument("--identity", default=default("IDENTITY", socket.gethostname()), help="unique among replicas")
     parser.add_argument("--charts", type=Path, default=default("CHARTS", "/opt/trireme/charts"), help="engine charts")
+    parser.add_argument("--helm", default=default("HELM", ""), help="command to render with, instead of in process")
+    parser.add_argument("--registry", default=default("REGISTRY", ""), help="of the engines' images by default")
     parser.add_argument("--port", type=int, default=default("PORT", "8080"), help="of /metrics, /healthz and /readyz")
     parser.add_argument("--workers", type=int, default=default("WORKERS", "8"), help="reconciles side by side")
     parser.add_argument(
@@ -72,6 +78,8 @@ def parse(arguments: list[str], environment: dict[str, str] | None = None) -> Se
         own_namespace=found.own_namespace,
         identity=found.identity,
         charts=found.charts,
+        helm=found.helm,
+        registry=found.registry.rstrip("/"),
         port=found.port,
         workers=found.workers,
         leader_election=str(found.leader_election).lower() == "true",

@@ -11,6 +11,11 @@ SAMPLES = {
     "celery-add.yaml": ("add", r"^8$"),
     "spark-average-age.yaml": ("average-age", r"^2\.0$"),
 }
+BORROWING = {
+    "clusters/dask.yaml": ("numbers-mean", r"^0\.(499|500)\d*$"),
+    "clusters/celery.yaml": ("sums-add", r"^8$"),
+    "clusters/spark.yaml": ("tables-average-age", r"^2\.0$"),
+}
 LISTED = (
     "workerclusters,workerjobs,deployments,statefulsets,jobs,pods,services,configmaps,secrets,"
     "networkpolicies,poddisruptionbudgets,persistentvolumeclaims"
@@ -39,6 +44,27 @@ def test_a_sample_by_hand(kubectl, sample):
     assert f"workerjob.trireme.dev/{name}" in own(kubectl)
     kubectl("delete", "--filename", TOP / "manifests" / "samples" / sample)
     until(lambda: not own(kubectl), seconds=120)
+
+
+@pytest.mark.parametrize("sample", BORROWING)
+def test_a_job_that_borrows_a_cluster(kubectl, sample):
+    name, result = BORROWING[sample]
+    kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    kubectl("apply", "--filename", TOP / "manifests" / "samples" / sample)
+    kubectl.wait(f"wj/{name}", "condition=Complete", seconds=240)
+    assert re.match(result, kubectl.get(f"wj/{name}")["status"]["output"].splitlines()[-1])
+    # The cluster stays, and outlives the job.
+    kubectl("delete", f"wj/{name}")
+    cluster = kubectl.get("wc")["items"][0]
+    assert cluster["status"]["readyReplicas"] == 2
+    assert not kubectl("get", "jobs", "--output=name").strip()
+    kubectl("delete", "--filename", TOP / "manifests" / "samples" / sample, "--ignore-not-found")
+    until(lambda: not own(kubectl), seconds=180)
+
+
+def test_every_sample_is_tested():
+    samples = (TOP / "manifests" / "samples").rglob("*.yaml")
+    assert {str(path.relative_to(TOP / "manifests" / "samples")) for path in samples} == {*SAMPLES, *BORROWING}
 
 
 def test_every_part_of_a_sample_has_limits(kubectl):

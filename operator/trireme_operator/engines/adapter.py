@@ -14,7 +14,24 @@ class Endpoint:
     url: str
 
 
-def _nothing(_: Object) -> list[Object]:
+@dataclass(frozen=True)
+class Driver:
+    """A driver about to be made.
+
+    Args:
+        container: its container, resources included.
+        cluster: spec of the WorkerCluster that it uses.
+        capacity: what one worker offers.
+        borrows: whether others may use that cluster, too.
+    """
+
+    container: Object
+    cluster: Object
+    capacity: Object
+    borrows: bool
+
+
+def _nothing(_: Driver) -> list[Object]:
     return []
 
 
@@ -27,19 +44,21 @@ class Adapter:
         control: component of the control pod, which ends the names of its objects.
         control_kind: kind of the control pod's controller.
         control_image: the field that sets the control pod's image.
+        images: the chart's values for images, as they are called below whatever registry they come from.
         endpoints: where it answers.
         has_password: whether its clients need the password in the Secret `<cluster>-auth`.
         shared_env: the workers' variables by which drivers, too, find the engine.
         shared_volumes: the workers' volumes that drivers mount as well.
-        driver_env: further variables of a driver, given its container.
+        driver_env: further variables of a driver.
     """
 
     name: str
     control: str
     control_kind: Kind
     control_image: str
+    images: Object
     endpoints: tuple[Endpoint, ...]
     has_password: bool
     shared_env: tuple[str, ...]
     shared_volumes: tuple[str, ...]
-    driver_env: Callable[[Object], Sequence[Object]] = _nothing
+    driver_env: Callable[[Driver], Sequence[Object]] = _nothing

@@ -8,6 +8,7 @@ CELERY = Adapter(
     control="broker",
     control_kind=STATEFUL_SET,
     control_image="spec.values.broker.image",
+    images={"image": "trireme/celery:dev", "broker": {"image": "trireme/redis:dev"}},
     endpoints=(Endpoint("broker", "redis://{host}:6379"),),
     has_password=True,
     shared_env=("REDIS_PASSWORD", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"),

@@ -8,6 +8,7 @@ DASK = Adapter(
     control="scheduler",
     control_kind=DEPLOYMENT,
     control_image="spec.image",
+    images={"image": "trireme/dask:dev"},
     endpoints=(Endpoint("scheduler", "tcp://{host}:8786"), Endpoint("dashboard", "http://{host}:8787/status")),
     has_password=False,
     shared_env=("DASK_SCHEDULER_ADDRESS", "DASK_CONFIG"),

@@ -77,16 +77,31 @@ def misplaced(cluster: Object) -> Trouble | None:
     return None
 
 
-def values(cluster: Object) -> Object:
-    """Return the chart values that a WorkerCluster stands for; spec.values goes last."""
+def values(cluster: Object, registry: str = "") -> Object:
+    """Return the chart values that a WorkerCluster stands for; spec.values goes last.
+
+    Args:
+        cluster: the WorkerCluster.
+        registry: where the images are that it does not name; empty for the chart's own names.
+    """
     spec = cluster["spec"]
     engine = adapter(cluster)
-    found: Object = {name: deepcopy(spec[name]) for name in _COPIED if name in spec}
+    found: Object = _in_registry(engine.images, registry) if registry else {}
+    found |= {name: deepcopy(spec[name]) for name in _COPIED if name in spec}
     found["replicas"] = desired_replicas(cluster)
-    found.update(deepcopy(spec.get(engine.name, {})))
-    if engine.has_password:
+    found = _overlay(found, spec.get(engine.name, {}))
+    found = _overlay(found, spec.get("values", {}))
+    if engine.has_password and not (isinstance(found.get("auth"), dict) and found["auth"].get("existingSecret")):
+        # The chart would make a new password at each rendering.
         found["auth"] = {"existingSecret": secret_name(cluster)}
-    return _overlay(found, spec.get("values", {}))
+    return found
+
+
+def _in_registry(images: Object, registry: str) -> Object:
+    return {
+        key: _in_registry(value, registry) if isinstance(value, dict) else f"{registry}/{value}"
+        for key, value in images.items()
+    }
 
 
 def _overlay(below: Object, above: Object) -> Object:
@@ -237,7 +252,7 @@ def status(cluster: Object, observed: Observed, now: datetime, problem: Trouble 
                 (LABEL_COMPONENT, "worker"),
             )
         ),
-        "capacity": _capacity(workers),
+        "capacity": offered_by(workers),
         "endpoints": [{"name": point.name, "url": point.url.format(host=host)} for point in engine.endpoints]
         if observed.has_control
         else [],
@@ -245,8 +260,8 @@ def status(cluster: Object, observed: Observed, now: datetime, problem: Trouble 
     }
 
 
-def _capacity(workers: Object) -> Object:
-    """Read what one worker offers; nothing if somebody else wrote there."""
+def offered_by(workers: Object) -> Object:
+    """Read what one worker of a Deployment offers; nothing if somebody else wrote there."""
     try:
         offered = json.loads(workers["metadata"]["annotations"][CAPACITY_ANNOTATION])
         return {key: str(value) for key, value in offered.items()}

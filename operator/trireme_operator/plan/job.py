@@ -22,8 +22,9 @@ from trireme_operator.api import (
     owned_by,
     owner_reference,
 )
+from trireme_operator.engines import Driver
 from trireme_operator.plan.action import Delete, Patch, Plan
-from trireme_operator.plan.cluster import MANAGER, adapter, look_again
+from trireme_operator.plan.cluster import MANAGER, adapter, look_again, offered_by
 from trireme_operator.plan.conditions import Condition, find, is_true, merge, moment, timestamp
 from trireme_operator.plan.difference import sealed
 from trireme_operator.plan.pods import Fields, Trouble, ended, of_pods
@@ -221,7 +222,9 @@ def _pod(job: Object, cluster: Object, workers: Object) -> Object:
         {"name": "HOME", "value": "/tmp"},
         {"name": "PYTHONUNBUFFERED", "value": "1"},
         *(variable for variable in worker["env"] if variable["name"] in names),
-        *engine.driver_env(container),
+        *engine.driver_env(
+            Driver(container, cluster["spec"], offered_by(workers), borrows="clusterRef" in job["spec"])
+        ),
     ]
     container["env"] = _with(environment, driver.get("env", []))
     pod: Object = {

@@ -103,8 +103,10 @@ def test_the_cause_is_told_through_works_within_works(log: Log) -> None:
 
 
 def test_a_failure_ends_waits_and_what_commands_started(log: Log, tmp_path: Path) -> None:
+    child = tmp_path / "child"
+
     def fails() -> None:
-        wait_for("the other's command runs", lambda: bool(commands._running), seconds=20)
+        wait_for("the other's command runs", lambda: child.exists() and bool(child.read_text()), seconds=20)
         raise Problem("the cause")
 
     ends: list[str] = []
@@ -115,7 +117,6 @@ def test_a_failure_ends_waits_and_what_commands_started(log: Log, tmp_path: Path
         except Problem as problem:
             ends.append(str(problem))
 
-    child = tmp_path / "child"
     with pytest.raises(Problem, match=r"^the cause$"):
         together(fails, waits, lambda: (log.run("sh", "-c", f"sleep 30 & echo $! > {child}; wait"), None)[1])
     assert ends == ["never: no longer waited for, another step failed"]

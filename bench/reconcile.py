@@ -1,0 +1,509 @@
+"""Measure the operator on the cluster of `make cluster-up`, beside plain manifests and dask-kubernetes in the same run.
+
+Writes bench/results/reconcile.md. Parts can be named: ready, jobs, clusters, cost; all of them by default.
+dask-kubernetes is installed from PyPI into an environment of its own, and its operator runs on this machine.
+"""
+
+import argparse
+import contextlib
+import json
+import re
+import statistics
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lightkube import ApiError, Client, KubeConfig
+from lightkube.generic_resource import create_namespaced_resource
+from measuring import CACHE, TOP, UV, machine, run
+
+from trireme_operator.api import KINDS
+from trireme_operator.charts import Charts, InProcess
+from trireme_operator.plan import cluster as cluster_plan
+
+RESULTS = TOP / "bench" / "results" / "reconcile.md"
+CONTEXT = "kind-trireme"
+DASK_KUBERNETES = "dask-kubernetes==2026.3.0"
+Object = dict[str, Any]
+
+RESOURCES = {name: create_namespaced_resource(*kind) for name, kind in KINDS.items()}
+DASK_CLUSTER = create_namespaced_resource("kubernetes.dask.org", "v1", "DaskCluster", "daskclusters")
+DASK_JOB = create_namespaced_resource("kubernetes.dask.org", "v1", "DaskJob", "daskjobs")
+
+TINY = {"limits": {"cpu": "500m", "memory": "256Mi"}, "requests": {"cpu": "5m", "memory": "64Mi"}}
+JVM = {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "5m", "memory": "64Mi"}}
+NOWHERE = {"nodeSelector": {"trireme.dev/no-node-has-this": "true"}}
+
+
+class Cluster:
+    """What the measurements ask of the API server, in a namespace of their own."""
+
+    def __init__(self) -> None:
+        config = KubeConfig.from_file(Path.home() / ".kube" / "config").get(context_name=CONTEXT)
+        self.client = Client(config=config, field_manager="bench")
+        self.name = f"bench-{uuid.uuid4().hex[:6]}"
+        kubectl("create", "namespace", self.name)
+
+    def end(self) -> None:
+        kubectl("delete", "namespace", self.name, "--wait=false")
+
+    def apply(self, item: Object) -> None:
+        item = {**item, "metadata": {**item["metadata"], "namespace": self.name}}
+        self.client.apply(RESOURCES[item["kind"]].from_dict(item), force=True)
+
+    def get(self, kind: str, name: str) -> Object:
+        try:
+            return dict(self.client.get(RESOURCES[kind], name, namespace=self.name))
+        except ApiError as error:
+            if error.status.code != 404:
+                raise
+            return {}
+
+    def all(self, kind: str) -> list[Object]:
+        return [dict(item) for item in self.client.list(RESOURCES[kind], namespace=self.name)]
+
+    def proxied(self, path: str) -> Any:
+        """Return what a Service answers to a GET through the API server; None while it does not."""
+        try:
+            return json.loads(kubectl("get", "--raw", f"/api/v1/namespaces/{self.name}/{path}"))
+        except (subprocess.CalledProcessError, ValueError):
+            return None
+
+    def empty(self) -> None:
+        """Delete everything, and wait until no pod is left."""
+        kinds = "workerjobs,workerclusters,jobs,deployments,statefulsets,services,configmaps,secrets"
+        kubectl("delete", kinds, "--all", f"--namespace={self.name}", "--wait=false")
+        until(lambda: not self.all("Pod"), 180)
+
+
+def kubectl(*arguments: str) -> str:
+    command = ["kubectl", f"--context={CONTEXT}", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def until(question: Callable[[], Any], seconds: float = 300, every: float = 0.1) -> float:
+    """Ask until the answer is true; return the seconds that it took."""
+    start, pause = time.monotonic(), threading.Event()
+    while not question():
+        if time.monotonic() - start > seconds:
+            raise TimeoutError(f"not so after {seconds} s")
+        pause.wait(every)
+    return time.monotonic() - start
+
+
+def ready_replicas(item: Object) -> int:
+    return int(item.get("status", {}).get("readyReplicas", 0))
+
+
+def is_true(item: Object, type_: str) -> bool:
+    conditions = item.get("status", {}).get("conditions", [])
+    return any(one["type"] == type_ and one["status"] == "True" for one in conditions)
+
+
+def worker_cluster(engine: str, replicas: int, name: str = "it", **more: Any) -> Object:
+    control = {"dask": "scheduler", "spark": "master", "celery": "broker"}[engine]
+    resources = JVM if engine == "spark" else TINY
+    block: Object = {control: {"resources": resources}}
+    spec = {"engine": engine, "replicas": replicas, "resources": resources, "drainSeconds": 5, engine: block, **more}
+    if engine == "celery":
+        spec["code"] = {"configMap": "code"}
+    return {"apiVersion": "trireme.dev/v1alpha1", "kind": "WorkerCluster", "metadata": {"name": name}, "spec": spec}
+
+
+def worker_job(name: str, driver: Object, **spec: Any) -> Object:
+    driver = {"resources": TINY, **driver}
+    spec = {**spec, "driver": driver}
+    return {"apiVersion": "trireme.dev/v1alpha1", "kind": "WorkerJob", "metadata": {"name": name}, "spec": spec}
+
+
+def dask_cluster_spec(workers: int) -> Object:
+    """Return a DaskCluster's spec with the same pods."""
+    container = {"image": "trireme/dask:dev", "imagePullPolicy": "Never", "resources": TINY}
+    probe = {"httpGet": {"port": "http-dashboard", "path": "/health"}, "periodSeconds": 1}
+    return {
+        "worker": {
+            "replicas": workers,
+            "spec": {
+                "enableServiceLinks": False,
+                "containers": [
+                    {
+                        "name": "worker",
+                        **container,
+                        "args": ["dask", "worker", "--no-nanny", "--name", "$(DASK_WORKER_NAME)", "--nthreads=1"],
+                    }
+                ],
+            },
+        },
+        "scheduler": {
+            "spec": {
+                "enableServiceLinks": False,
+                "containers": [
+                    {
+                        "name": "scheduler",
+                        **container,
+                        "args": ["dask", "scheduler"],
+                        "ports": [
+                            {"name": "tcp-comm", "containerPort": 8786},
+                            {"name": "http-dashboard", "containerPort": 8787},
+                        ],
+                        "readinessProbe": probe,
+                    }
+                ],
+            },
+            "service": {
+                "type": "ClusterIP",
+                "selector": {"dask.org/cluster-name": "@", "dask.org/component": "scheduler"},
+                "ports": [
+                    {"name": "tcp-comm", "port": 8786, "targetPort": "tcp-comm"},
+                    {"name": "http-dashboard", "port": 8787, "targetPort": "http-dashboard"},
+                ],
+            },
+        },
+    }
+
+
+def named(spec: Object, cluster: str) -> Object:
+    found: Object = json.loads(json.dumps(spec).replace('"@"', json.dumps(cluster)))
+    return found
+
+
+@contextlib.contextmanager
+def dask_kubernetes(cluster: Cluster) -> Iterator[None]:
+    """Run the peer's operator for a namespace."""
+    home = CACHE / "bench-dask-kubernetes"
+    if not (home / "bin" / "kopf").exists():
+        run(UV, "venv", "--clear", "--quiet", str(home))
+        run(UV, "pip", "install", "--quiet", f"--python={home}/bin/python", DASK_KUBERNETES)
+    crds = next(home.glob("lib/python3*/site-packages/dask_kubernetes/operator/deployment/helm/*/crds"))
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crds))
+    log = (CACHE / "log" / "dask-kubernetes.log").open("wb")
+    config = CACHE / "bench-kubeconfig"
+    config.write_text(kubectl("config", "view", "--minify", "--flatten", "--raw"))
+    command = [home / "bin" / "kopf", "run", "-m", "dask_kubernetes.operator.controller", "-n", cluster.name]
+    process = subprocess.Popen(
+        [str(word) for word in command],
+        stdout=log,
+        stderr=log,
+        env={"KUBECONFIG": str(config), "PATH": "/usr/bin:/bin"},
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+        log.close()
+
+
+def connected(cluster: Cluster, service: str) -> int:
+    """Return how many workers a scheduler knows."""
+    found = cluster.proxied(f"services/{service}:8787/proxy/json/identity.json")
+    return len(found["workers"]) if found else 0
+
+
+def ready(cluster: Cluster, runs: int = 5) -> list[str]:
+    """Measure apply to Ready: WorkerClusters, plain manifests with the same pods, DaskClusters."""
+    charts = Charts(TOP / "charts", InProcess())
+    cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "code"}, "data": {"tasks.py": TASKS}})
+    rows = []
+    for engine in ("dask", "celery", "spark"):
+        for replicas in (0, 2):
+            item = worker_cluster(engine, replicas)
+            item["metadata"]["namespace"] = cluster.name
+            objects = charts.render(
+                engine,
+                "plain",
+                cluster.name,
+                {**cluster_plan.values(item), "auth": {"existingSecret": "plain"}}
+                if engine == "celery"
+                else cluster_plan.values(item),
+            )
+            control_kind = "Deployment" if engine == "dask" else "StatefulSet"
+            control = {"dask": "scheduler", "spark": "master", "celery": "broker"}[engine]
+            ours, plain = [], []
+            for _ in range(runs):
+                start = time.monotonic()
+                cluster.apply(item)
+                until(
+                    lambda replicas=replicas: (
+                        is_true(found := cluster.get("WorkerCluster", "it"), "Ready")
+                        and ready_replicas(found) == replicas
+                    )
+                )
+                ours.append(time.monotonic() - start)
+                clear(cluster)
+                secret = {
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "metadata": {"name": "plain"},
+                    "stringData": {"password": "secret"},
+                }
+                start = time.monotonic()
+                if engine == "celery":
+                    cluster.apply(secret)
+                for one in objects:
+                    cluster.apply(one)
+                until(
+                    lambda control_kind=control_kind, control=control: (
+                        ready_replicas(cluster.get(control_kind, f"plain-{control}")) == 1
+                    )
+                )
+                until(lambda replicas=replicas: ready_replicas(cluster.get("Deployment", "plain-worker")) == replicas)
+                plain.append(time.monotonic() - start)
+                for one in objects:
+                    cluster.client.delete(RESOURCES[one["kind"]], one["metadata"]["name"], namespace=cluster.name)
+                clear(cluster)
+            a, b = statistics.median(ours), statistics.median(plain)
+            rows.append(f"| {engine}, {replicas} workers | {a:.2f} | {b:.2f} | {a - b:+.2f} | at most +0.3 | {runs} |")
+    return [
+        "## Apply to Ready, in seconds",
+        "",
+        "| cluster | Trireme | plain manifests | difference | wanted | runs |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *rows,
+        "",
+        *against_dask_clusters(cluster, runs),
+    ]
+
+
+def clear(cluster: Cluster) -> None:
+    kubectl("delete", "workerclusters", "--all", f"--namespace={cluster.name}")
+    until(lambda: not cluster.all("Pod"), 120)
+
+
+def against_dask_clusters(cluster: Cluster, runs: int) -> list[str]:
+    ours, peer = [], []
+    with dask_kubernetes(cluster):
+        for number in range(runs):
+            start = time.monotonic()
+            cluster.apply(worker_cluster("dask", 2))
+            until(lambda: connected(cluster, "it-scheduler") == 2)
+            ours.append(time.monotonic() - start)
+            clear(cluster)
+            name = f"peer{number}"
+            spec = named(dask_cluster_spec(2), name)
+            body = {
+                "apiVersion": "kubernetes.dask.org/v1",
+                "kind": "DaskCluster",
+                "metadata": {"name": name, "namespace": cluster.name},
+                "spec": spec,
+            }
+            start = time.monotonic()
+            cluster.client.create(DASK_CLUSTER.from_dict(body))
+            until(lambda name=name: connected(cluster, f"{name}-scheduler") == 2)
+            peer.append(time.monotonic() - start)
+            kubectl("delete", "daskclusters", "--all", f"--namespace={cluster.name}")
+            until(lambda: not cluster.all("Pod"), 120)
+    a, b = statistics.median(ours), statistics.median(peer)
+    return [
+        f"Dask, from apply until the scheduler knows two workers: Trireme {a:.2f} s, dask-kubernetes {b:.2f} s "
+        f"(ratio {a / b:.2f}, wanted: at most 1; {runs} runs each, alternating).",
+    ]
+
+
+TASKS = "from celery import Celery\napp = Celery('tasks')\n"
+
+
+def jobs(cluster: Cluster, count: int = 100, runs: int = 2) -> list[str]:
+    """Measure the rate of no-op WorkerJobs on a standing cluster against that of plain Jobs with the same pods."""
+    standing(cluster, "celery", 0)
+    driver = {"command": ["true"]}
+    ours, plain = [], []
+    for number in range(runs):
+        names = [f"j{number}-{index}" for index in range(count)]
+        start = time.monotonic()
+        for name in names:
+            cluster.apply(worker_job(name, driver, clusterRef={"name": "it"}))
+        until(lambda: sum(is_true(item, "Complete") for item in cluster.all("WorkerJob")) == count, 600, 0.5)
+        ours.append(count / (time.monotonic() - start))
+        template = cluster.get("Job", f"{names[0]}-driver")["spec"]["template"]
+        kubectl("delete", "workerjobs", "--all", f"--namespace={cluster.name}")
+        until(lambda: not cluster.all("Job"), 300, 0.5)
+        until(lambda: len(cluster.all("Pod")) == 1, 300, 0.5)
+        labels = {key: value for key, value in template["metadata"]["labels"].items() if key.startswith("app.")}
+        spec = {"backoffLimit": 0, "template": {"metadata": {"labels": labels}, "spec": template["spec"]}}
+        start = time.monotonic()
+        for name in names:
+            cluster.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec})
+        until(lambda: sum(is_true(item, "Complete") for item in cluster.all("Job")) == count, 600, 0.5)
+        plain.append(count / (time.monotonic() - start))
+        kubectl("delete", "jobs", "--all", f"--namespace={cluster.name}")
+        until(lambda: len(cluster.all("Pod")) == 1, 300, 0.5)
+    a, b = statistics.median(ours), statistics.median(plain)
+    clear(cluster)
+    return [
+        f"## {count} no-op jobs at once on a standing cluster",
+        "",
+        f"WorkerJobs {60 * a:.0f} a minute, plain batch/v1 Jobs with the same pods {60 * b:.0f} a minute: "
+        f"ratio {a / b:.2f}, wanted: at least 0.85 ({runs} runs each, alternating).",
+    ]
+
+
+def standing(cluster: Cluster, engine: str, replicas: int) -> None:
+    if not cluster.get("ConfigMap", "code"):
+        code = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "code"}, "data": {"tasks.py": TASKS}}
+        cluster.apply(code)
+    cluster.apply(worker_cluster(engine, replicas))
+    until(lambda: is_true(cluster.get("WorkerCluster", "it"), "Ready"))
+
+
+def clusters(cluster: Cluster, count: int = 20) -> list[str]:
+    """Measure jobs that each bring a one-worker Dask cluster against DaskJobs, and jobs on a standing one."""
+    template = {"spec": worker_cluster("dask", 1)["spec"]}
+    driver = {"command": ["python", "-c", "print(1)"]}
+    seconds = {}
+    start = time.monotonic()
+    for index in range(count):
+        cluster.apply(worker_job(f"own{index}", driver, clusterTemplate=template))
+    until(lambda: sum(is_true(item, "Complete") for item in cluster.all("WorkerJob")) == count, 600, 0.5)
+    seconds["own"] = time.monotonic() - start
+    cluster.empty()
+    with dask_kubernetes(cluster):
+        container = {
+            "name": "job",
+            "image": "trireme/dask:dev",
+            "imagePullPolicy": "Never",
+            "resources": TINY,
+            "args": ["python", "-c", "print(1)"],
+        }
+        start = time.monotonic()
+        for index in range(count):
+            name = f"peer{index}"
+            spec = {
+                "job": {"spec": {"restartPolicy": "Never", "enableServiceLinks": False, "containers": [container]}},
+                "cluster": {"spec": named(dask_cluster_spec(1), name)},
+            }
+            body = {
+                "apiVersion": "kubernetes.dask.org/v1",
+                "kind": "DaskJob",
+                "metadata": {"name": name, "namespace": cluster.name},
+                "spec": spec,
+            }
+            cluster.client.create(DASK_JOB.from_dict(body))
+
+        def done() -> bool:
+            items = [dict(item) for item in cluster.client.list(DASK_JOB, namespace=cluster.name)]
+            return sum(item.get("status", {}).get("jobStatus") == "Successful" for item in items) == count
+
+        until(done, 900, 0.5)
+        seconds["peer"] = time.monotonic() - start
+        kubectl("delete", "daskjobs,daskclusters", "--all", f"--namespace={cluster.name}")
+        until(lambda: not cluster.all("Pod"), 300, 0.5)
+    standing(cluster, "dask", 1)
+    start = time.monotonic()
+    for index in range(count):
+        cluster.apply(worker_job(f"lent{index}", driver, clusterRef={"name": "it"}))
+    until(lambda: sum(is_true(item, "Complete") for item in cluster.all("WorkerJob")) == count, 600, 0.5)
+    seconds["lent"] = time.monotonic() - start
+    cluster.empty()
+    peer = seconds["peer"]
+    own, lent = seconds["own"], seconds["lent"]
+    return [
+        f"## {count} jobs that print",
+        "",
+        "| | s | against DaskJobs | wanted |",
+        "| --- | --- | --- | --- |",
+        f"| DaskJobs (dask-kubernetes) | {peer:.1f} | | |",
+        f"| WorkerJobs, each with a one-worker Dask cluster | {own:.1f} | {own / peer:.2f} | at most 0.8 |",
+        f"| WorkerJobs on a standing cluster | {lent:.1f} | {lent / peer:.2f} | at most 0.33 |",
+    ]
+
+
+def metrics() -> dict[str, float]:
+    """Return the operator's own figures: CPU seconds, memory in bytes, requests and writes (leases left out)."""
+    pods = json.loads(kubectl("get", "pods", "--namespace=trireme-system", "--output=json"))["items"]
+    name = pods[0]["metadata"]["name"]
+    text = kubectl("get", "--raw", f"/api/v1/namespaces/trireme-system/pods/{name}:8080/proxy/metrics")
+    requests = writes = 0.0
+    for kind, verb, value in re.findall(r'trireme_api_requests_total\{kind="(.*?)",verb="(.*?)"\} (\S+)', text):
+        if kind != "Lease":
+            requests += float(value)
+            writes += float(value) if verb in ("apply", "create", "patch", "delete", "update") else 0
+    single = dict(re.findall(r"(?m)^(process_\w+) (\S+)$", text))
+    return {
+        "cpu": float(single["process_cpu_seconds_total"]),
+        "memory": float(single["process_resident_memory_bytes"]),
+        "requests": requests,
+        "writes": writes,
+    }
+
+
+def cost(cluster: Cluster, count: int = 10, many: int = 100, idle_seconds: int = 60) -> list[str]:
+    """Measure the operator's CPU time and requests a cluster and a job, and what many idle clusters cost."""
+    rows = []
+    pause = threading.Event()
+
+    def per_one(what: str, limits: tuple[int, int], work: Callable[[], None]) -> None:
+        before = metrics()
+        work()
+        pause.wait(2)
+        after = metrics()
+        cpu = (after["cpu"] - before["cpu"]) / count * 1000
+        requests = (after["requests"] - before["requests"]) / count
+        rows.append(
+            f"| {what} | {cpu:.0f} ms, {requests:.1f} requests | at most {limits[0]} ms, {limits[1]} requests |"
+        )
+
+    def some_clusters() -> None:
+        for _ in range(count):
+            cluster.apply(worker_cluster("dask", 1))
+            until(lambda: ready_replicas(cluster.get("WorkerCluster", "it")) == 1)
+            clear(cluster)
+
+    def some_jobs() -> None:
+        for index in range(count):
+            name = f"job{index}"
+            cluster.apply(worker_job(name, {"script": "print(1)"}, clusterRef={"name": "it"}))
+            until(lambda name=name: is_true(cluster.get("WorkerJob", name), "Complete"))
+            kubectl("delete", f"wj/{name}", f"--namespace={cluster.name}")
+
+    per_one("one Dask cluster with a worker, from start to deleted", (60, 15), some_clusters)
+    standing(cluster, "celery", 0)
+    per_one("one job on a standing cluster, from start to deleted", (60, 12), some_jobs)
+    clear(cluster)
+    for index in range(many):
+        cluster.apply(worker_cluster("dask", 1, f"idle{index}", values={**NOWHERE, "scheduler": NOWHERE}, suspend=True))
+    until(lambda: sum("status" in item for item in cluster.all("WorkerCluster")) == many)
+    pause.wait(15)
+    before = metrics()
+    pause.wait(idle_seconds)
+    after = metrics()
+    rows.append(f"| memory with {many} clusters | {after['memory'] / 2**20:.0f} MB | at most 150 MB |")
+    rows.append(
+        f"| writes in {idle_seconds} s with {many} idle clusters | {after['writes'] - before['writes']:.0f} | none |"
+    )
+    rows.append(f"| CPU meanwhile | {(after['cpu'] - before['cpu']) / idle_seconds:.2%} of a core | |")
+    cluster.empty()
+    return ["## What the operator itself costs", "", "| what | measured | wanted |", "| --- | --- | --- |", *rows]
+
+
+PARTS: dict[str, Callable[[Cluster], list[str]]] = {"ready": ready, "jobs": jobs, "clusters": clusters, "cost": cost}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="what to measure")
+    parts = parser.parse_args().parts or list(PARTS)
+    commit = run("git", "rev-parse", "--short", "HEAD").strip()
+    lines = [
+        "# The operator",
+        "",
+        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}, commit {commit}; {machine()}.",
+        f"Medians; the peer is {DASK_KUBERNETES.replace('==', ' ')}, in the same run on the same cluster.",
+    ]
+    for part in parts:
+        cluster = Cluster()
+        try:
+            lines += ["", *PARTS[part](cluster)]
+        finally:
+            cluster.end()
+        print("\n".join(lines), flush=True)
+    RESULTS.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""The operator as it is installed: jobs that go wrong, hand-over, one namespace alone, what kubectl tells."""
+
+import json
+
+import pytest
+
+from on_cluster import TOP, Kubectl, run, until
+
+SMALL = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "20m"}}
+BROKER = {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "20m"}}
+SYSTEM = Kubectl("trireme-system")
+OPERATOR = "deployment/trireme-operator"
+
+
+def cluster(name="tasks"):
+    """Return the cheapest cluster there is: a broker, and no workers."""
+    spec = {"engine": "celery", "replicas": 0, "celery": {"broker": {"resources": BROKER}}}
+    return {"apiVersion": "trireme.dev/v1alpha1", "kind": "WorkerCluster", "metadata": {"name": name}, "spec": spec}
+
+
+def job(name, driver, **spec):
+    driver = {"resources": SMALL, **driver}
+    spec = {"clusterRef": {"name": "tasks"}, "driver": driver, **spec}
+    return {"apiVersion": "trireme.dev/v1alpha1", "kind": "WorkerJob", "metadata": {"name": name}, "spec": spec}
+
+
+def condition(item, type_):
+    found = [one for one in item.get("status", {}).get("conditions", []) if one["type"] == type_]
+    return found[0] if found else {}
+
+
+@pytest.mark.parametrize(
+    ("driver", "spec", "reason", "words"),
+    [
+        (
+            {"script": "print('before')\nraise ValueError('no such column')"},
+            {},
+            "DriverFailed",
+            "ValueError: no such column",
+        ),
+        ({"script": "import sys\nsys.exit(3)"}, {}, "DriverFailed", "exit code 3"),
+        ({"script": "x = 1 +"}, {}, "DriverFailed", "SyntaxError"),
+        (
+            {"script": "import time\nwhile True: time.sleep(1)"},
+            {"activeDeadlineSeconds": 5},
+            "DeadlineExceeded",
+            "spec.activeDeadlineSeconds",
+        ),
+        ({"script": "x = bytearray(1 << 30)"}, {}, "OOMKilled", "spec.driver.resources.limits.memory"),
+        ({"command": ["no-such-program"]}, {}, None, "no-such-program"),
+    ],
+    ids=["raises", "exits", "syntax", "never-ends", "memory", "no-program"],
+)
+def test_a_job_that_fails_says_why(kubectl, driver, spec, reason, words):
+    kubectl.apply(cluster(), job("it", driver, **spec))
+    if reason is None:
+        until(lambda: words in condition(kubectl.get("wj/it"), "DriverRunning").get("message", ""), seconds=60)
+        return
+    kubectl.wait("wj/it", "condition=Failed")
+    failed = condition(kubectl.get("wj/it"), "Failed")
+    assert failed["reason"] == reason
+    assert words in failed["message"]
+    assert words in kubectl("describe", "wj/it")
+
+
+def test_a_job_that_prints_a_hundred_megabytes(kubectl):
+    """In lines first, then in a single one."""
+    script = """
+import sys
+line = "x" * 1000 + "\\n"
+for _ in range(50_000): sys.stdout.write(line)
+sys.stdout.write("y" * 50_000_000)
+print("\\nthe end")
+"""
+    kubectl.apply(cluster(), job("it", {"script": script}))
+    kubectl.wait("wj/it", "condition=Complete", seconds=180)
+    output = kubectl.get("wj/it")["status"]["output"]
+    assert output.endswith("the end")
+    assert len(output) <= 4096
+    assert SYSTEM.get("pods")["items"][0]["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+def test_an_image_that_is_not_there(kubectl):
+    kubectl.apply(cluster(), job("it", {"script": "print(1)", "image": "trireme/nowhere:1"}))
+    until(lambda: condition(kubectl.get("wj/it"), "DriverRunning").get("reason") == "ImagePullBackOff", seconds=90)
+    assert "spec.driver.image: trireme/nowhere:1" in condition(kubectl.get("wj/it"), "DriverRunning")["message"]
+
+
+def test_retries_count_attempts_and_time_to_live_ends_it(kubectl):
+    kubectl.apply(
+        cluster(),
+        job("fails", {"command": ["false"]}, backoffLimit=1),
+        job("goes", {"command": ["true"]}, ttlSecondsAfterFinished=1),
+    )
+    until(lambda: not kubectl("get", "wj/goes", "--ignore-not-found").strip(), seconds=60)
+    kubectl.wait("wj/fails", "condition=Failed")
+    status = kubectl.get("wj/fails")["status"]
+    assert status["attempts"] == 2
+    assert status["state"] == "Failed"
+
+
+def test_suspended_until_resumed(kubectl):
+    kubectl.apply(cluster(), job("it", {"script": "print(7)"}, suspend=True))
+    kubectl.wait("wc/tasks", "condition=Ready")
+    until(lambda: kubectl.get("wj/it").get("status", {}).get("state") == "Suspended")
+    assert not kubectl("get", "jobs", "--output=name").strip()
+    kubectl("patch", "wj/it", "--type=merge", '--patch={"spec": {"suspend": false}}')
+    kubectl.wait("wj/it", "condition=Complete")
+    assert kubectl.get("wj/it")["status"]["output"] == "7"
+
+
+def test_a_program_in_a_config_map(kubectl):
+    files = ("--from-literal=main.py=import helper; print(helper.x)", "--from-literal=helper.py=x = 42")
+    kubectl("create", "configmap", "program", *files)
+    kubectl.apply(
+        cluster(),
+        job("runs", {"code": {"configMap": "program"}}),
+        job("by-command", {"code": {"configMap": "program"}, "command": ["python", "main.py"]}),
+        job("misses", {"code": {"configMap": "nowhere"}}),
+    )
+    for name in ("runs", "by-command"):
+        kubectl.wait(f"wj/{name}", "condition=Complete")
+        assert kubectl.get(f"wj/{name}")["status"]["output"] == "42"
+    until(lambda: condition(kubectl.get("wj/misses"), "DriverRunning").get("reason") == "CodeNotFound", seconds=60)
+
+
+def test_what_kubectl_tells(kubectl):
+    kubectl.apply(cluster(), job("it", {"script": "print(1)"}))
+    kubectl.wait("wj/it", "condition=Complete")
+    clusters = kubectl("get", "wc").splitlines()
+    assert clusters[0].split() == ["NAME", "ENGINE", "DESIRED", "READY", "STATUS", "AGE"]
+    assert clusters[1].split()[:5] == ["tasks", "celery", "0", "0", "Ready"]
+    jobs = kubectl("get", "wj").splitlines()
+    assert jobs[0].split() == ["NAME", "CLUSTER", "STATE", "ATTEMPTS", "DURATION", "AGE"]
+    assert jobs[1].split()[:4] == ["it", "tasks", "Complete", "1"]
+    both = kubectl("get", "trireme", "--output=name").split()
+    assert both == ["workercluster.trireme.dev/tasks", "workerjob.trireme.dev/it"]
+    described = kubectl("describe", "wc/tasks")
+    assert "Processes" in described
+    assert "Ready" in described.partition("Events:")[2]
+    explained = kubectl("explain", "workercluster.spec.drainSeconds")
+    assert "hand over its work" in explained
+
+
+def test_a_second_operator_takes_over(kubectl):
+    SYSTEM("scale", OPERATOR, "--replicas=2")
+    try:
+        SYSTEM("rollout", "status", OPERATOR, "--timeout=90s")
+        leader = SYSTEM("get", "lease/trireme-operator", "--output=jsonpath={.spec.holderIdentity}")
+        SYSTEM("delete", f"pod/{leader}", "--grace-period=0", "--force")
+        kubectl.apply(cluster())
+        kubectl.wait("wc/tasks", "condition=Ready", seconds=60)
+        now = SYSTEM("get", "lease/trireme-operator", "--output=jsonpath={.spec.holderIdentity}")
+        assert now != leader
+    finally:
+        SYSTEM("scale", OPERATOR, "--replicas=1")
+        SYSTEM("rollout", "status", OPERATOR, "--timeout=90s")
+
+
+def test_one_namespace_alone(kubectl):
+    """A release of its own with the rights of one namespace; in others it sees nothing."""
+    other = Kubectl(f"{kubectl.namespace[:50]}-other")
+    other("create", "namespace", other.namespace)
+    SYSTEM("scale", OPERATOR, "--replicas=0")
+    try:
+        until(lambda: not SYSTEM("get", "pods", "--output=name").strip())
+        values = f"--set=namespace={kubectl.namespace},crds.enabled=false,replicas=1"
+        install = ("helm", "--kube-context=kind-trireme", "install", "own", TOP / "charts" / "trireme", values)
+        run(*install, f"--namespace={kubectl.namespace}", "--wait", "--timeout=90s")
+        other.apply(cluster())
+        kubectl.apply(cluster(), job("it", {"command": ["true"]}))
+        kubectl.wait("wj/it", "condition=Complete")
+        assert "status" not in other.get("wc/tasks")
+        role = json.loads(kubectl("get", "role/trireme-operator", "--output=json"))
+        assert "*" not in json.dumps(role["rules"])
+        account = f"--as=system:serviceaccount:{kubectl.namespace}:trireme-operator"
+        assert kubectl("auth", "can-i", "get", "secrets", account, check=False).strip() == "no"
+        assert other("auth", "can-i", "list", "pods", account, check=False).strip() == "no"
+    finally:
+        SYSTEM("scale", OPERATOR, "--replicas=1")
+        other("delete", "namespace", other.namespace, "--wait=false")
+        SYSTEM("rollout", "status", OPERATOR, "--timeout=90s")
