@@ -1,15 +1,19 @@
 """What the tests of the operator share: clusters and jobs as an API server gives them, and such a server in memory."""
 
+import asyncio
+import selectors
+from collections.abc import Awaitable, Callable
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jsonschema
 
 from trireme_operator import crds
 from trireme_operator.api import API_VERSION, CHART_KINDS, JOB, WATCHED, Key, Kind, Object, key_of, owner_reference
-from trireme_operator.charts import Charts
+from trireme_operator.charts import Charts, InProcess
+from trireme_operator.plan import cluster as cluster_plan
 from trireme_operator.plan.action import Delete, Patch
 from trireme_operator.plan.conditions import timestamp
 from trireme_operator.reconcile import Reconciler
@@ -23,7 +27,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 STAMP = "2026-01-02T03:04:05Z"
 
 # Loading a chart takes much longer than rendering it.
-charts = Charts(CHARTS)
+charts = Charts(CHARTS, InProcess())
 
 
 def cluster(engine: str = "dask", name: str = "numbers", status: Object | None = None, **spec: Any) -> Object:
@@ -72,6 +76,14 @@ def owned(item: Object, owner: Object) -> Object:
     return {**item, "metadata": {**metadata, "ownerReferences": [owner_reference(owner)]}}
 
 
+def workers_of(item: Object) -> Object:
+    """Return the Deployment of a cluster's workers, as it is seen when its chart was applied."""
+    metadata = item["metadata"]
+    rendered = charts.render(item["spec"]["engine"], metadata["name"], metadata["namespace"], cluster_plan.values(item))
+    (found,) = [one for one in rendered if key_of(one) == cluster_plan.worker_key(item)]
+    return owned(deepcopy(found), item)
+
+
 def environment(pod: Object) -> Object:
     """Variables by name, as the container gets them: the last of a name wins."""
     return {item["name"]: item.get("value", item.get("valueFrom")) for item in pod["containers"][0]["env"]}
@@ -106,6 +118,42 @@ STATUS = {
 }
 
 
+Result = TypeVar("Result")
+
+
+class _NoWait(selectors.DefaultSelector):  # type: ignore[valid-type, misc]
+    """Instead of waiting, says how long it would have."""
+
+    waited = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        if timeout is None:
+            raise AssertionError("waits for ever")
+        self.waited += max(timeout, 0)
+        return super().select(0)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """A loop whose clock goes on only by what it would have waited."""
+
+    def __init__(self) -> None:
+        self._no_wait = _NoWait()
+        super().__init__(self._no_wait)
+
+    def time(self) -> float:
+        return self._no_wait.waited
+
+
+def run(test: Callable[[], Awaitable[Result]]) -> Result:
+    """Run to the end without waiting for anything: timers are due at once, in their order."""
+
+    async def whole() -> Result:
+        return await test()
+
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        return runner.run(whole())
+
+
 class Crash(Exception):
     """The operator's process ends here."""
 
@@ -128,9 +176,11 @@ class Twin:
 
     Args:
         crash_after: the number of the write after which the operator's process ends, once; None for never.
+        watches_lag: whether the store learns of what is written only when `catch_up` is called.
+        collects_later: whether what a deleted object owned stays until `collect` is called.
     """
 
-    def __init__(self, crash_after: int | None = None) -> None:
+    def __init__(self, crash_after: int | None = None, watches_lag: bool = False, collects_later: bool = False) -> None:
         self.objects: dict[Key, Object] = {}
         self.writes: list[tuple[str, Key]] = []
         self.events: list[Object] = []
@@ -138,6 +188,8 @@ class Twin:
         self.failed_creates: dict[Key, str] = {}
         self.clock = Clock()
         self.store = Store()
+        self.watches_lag = watches_lag
+        self.collects_later = collects_later
         self._crash_after = crash_after
         self._version = 0
         self._watched = {kind.kind for kind in WATCHED}
@@ -150,10 +202,6 @@ class Twin:
         self._wrote("apply", key_of(item))
         return deepcopy(self.objects[key_of(item)])
 
-    async def overwrite(self, item: Object) -> None:
-        self._save(_merge(self.objects[key_of(item)], item))
-        self._wrote("overwrite", key_of(item))
-
     async def create(self, item: Object) -> None:
         if key_of(item) not in self.objects:
             self._save(deepcopy(item))
@@ -162,17 +210,18 @@ class Twin:
     async def patch(self, patch: Patch) -> None:
         key = Key(patch.kind.kind, patch.namespace, patch.name)
         if key in self.objects:
-            self._save(_merge(self.objects[key], patch.body))
+            self._save(merged(self.objects[key], patch.body))
         self._wrote("patch", key)
 
     async def delete(self, delete: Delete) -> None:
         key = Key(delete.kind.kind, delete.namespace, delete.name)
-        self.remove(key)
+        if self.objects.get(key, {"metadata": {"uid": None}})["metadata"]["uid"] == delete.uid:
+            self.remove(key)
         self._wrote("delete", key)
 
     async def write_status(self, key: Key, status: Object) -> None:
         if key in self.objects:
-            item = _merge(self.objects[key], {"status": status})
+            item = merged(self.objects[key], {"status": status})
             STATUS[key.kind].validate(item["status"])
             self._save(item)
         self._wrote("status", key)
@@ -199,17 +248,24 @@ class Twin:
 
     def remove(self, key: Key) -> None:
         """Delete an object, and all that it owns."""
-        gone = self.objects.pop(key, None)
-        self.store.remove(key)
-        if gone:
-            uid = gone["metadata"]["uid"]
-            owned_ = [
-                other
-                for other, item in self.objects.items()
-                if any(owner["uid"] == uid for owner in item["metadata"].get("ownerReferences", []))
-            ]
-            for other in owned_:
-                self.remove(other)
+        self.objects.pop(key, None)
+        if not self.watches_lag:
+            self.store.remove(key)
+        if not self.collects_later:
+            self.collect()
+
+    def collect(self) -> None:
+        """Delete what is left of owners that are gone."""
+        there = {item["metadata"]["uid"] for item in self.objects.values()}
+        for key, item in list(self.objects.items()):
+            owners = {owner["uid"] for owner in item["metadata"].get("ownerReferences", [])}
+            if owners and not owners & there:
+                self.remove(key)
+
+    def catch_up(self) -> None:
+        """Let the store see all that is there, and nothing else."""
+        for kind in self._watched:
+            self.store.replace(kind, [item for key, item in self.objects.items() if key.kind == kind])
 
     def control(self) -> bool:
         """Let every controller do its part once; tell whether any had something to do."""
@@ -217,7 +273,8 @@ class Twin:
         for item in list(self.objects.values()):
             if item["kind"] in ("Deployment", "StatefulSet"):
                 count = item["spec"]["replicas"]
-                self._report(item, {"replicas": count, "updatedReplicas": count, "readyReplicas": count})
+                counts = {"replicas": count, "updatedReplicas": count, "readyReplicas": count}
+                self._report(item, {**counts, "observedGeneration": item["metadata"]["generation"]})
             elif item["kind"] == JOB.kind:
                 self._run(item)
         return self._version != before
@@ -250,19 +307,19 @@ class Twin:
         metadata = item["metadata"]
         metadata.setdefault("uid", f"uid-{key}")
         metadata.setdefault("creationTimestamp", timestamp(self.clock.now))
-        if old is None or old.get("spec") != item.get("spec"):
-            metadata["generation"] = metadata.get("generation", 0) + 1
         # Defaults are the server's, not the operator's to remove.
         if key.kind == "Deployment":
             item["spec"].setdefault("progressDeadlineSeconds", 600)
         if key.kind == "Service":
             item["spec"].setdefault("clusterIP", "10.0.0.1")
+        if old is None or old.get("spec") != item.get("spec"):
+            metadata["generation"] = metadata.get("generation", 0) + 1
         unversioned = {**item, "metadata": {**metadata, "resourceVersion": None}}
         if old is None or unversioned != {**old, "metadata": {**old["metadata"], "resourceVersion": None}}:
             self._version += 1
             item = {**item, "metadata": {**metadata, "resourceVersion": str(self._version)}}
             self.objects[key] = item
-            if key.kind in self._watched:
+            if key.kind in self._watched and not self.watches_lag:
                 self.store.put(item)
 
     def _wrote(self, verb: str, key: Key) -> None:
@@ -303,6 +360,8 @@ class Twin:
                 name: value for name, value in item["metadata"].items() if name not in ("resourceVersion", "generation")
             }
             found[key] = {**item, "metadata": metadata, "stringData": None}
+            if key.kind in ("Deployment", "StatefulSet"):
+                found[key]["status"] = {**item.get("status", {}), "observedGeneration": None}
             # How the cluster was when the job ended is a matter of the moment.
             if key.kind == "WorkerJob" and "output" in item.get("status", {}):
                 told = [one for one in item["status"]["conditions"] if one["type"] != "ClusterReady"]
@@ -310,7 +369,7 @@ class Twin:
         return found
 
 
-def _merge(item: Any, patch: Any) -> Any:
+def merged(item: Any, patch: Any) -> Any:
     """Return the item after a JSON merge patch."""
     if not isinstance(patch, dict):
         return deepcopy(patch)
@@ -319,7 +378,7 @@ def _merge(item: Any, patch: Any) -> Any:
         if value is None:
             found.pop(name, None)
         else:
-            found[name] = _merge(found.get(name), value)
+            found[name] = merged(found.get(name), value)
     return found
 
 

@@ -1,5 +1,6 @@
 """The engine charts, as the operator renders them."""
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ from helm_python import Chart
 from operating import CHARTS, ENGINES, NAMESPACE, NOW, chart_objects, charts, cluster
 
 from trireme_operator.api import CHART_KINDS, SELECTOR, Key, Object, key_of
-from trireme_operator.charts import ChartProblem, Charts
+from trireme_operator.charts import ChartProblem, Charts, HelmCommand, InProcess
 from trireme_operator.engines import ENGINES as ADAPTERS
 from trireme_operator.plan.cluster import Observed, owned, plan, status, values
 
@@ -42,7 +43,7 @@ def test_objects_come_in_the_order_to_apply_them_in(engine: str) -> None:
 
 
 def test_what_was_rendered_before_is_remembered() -> None:
-    mine = Charts(CHARTS)
+    mine = Charts(CHARTS, InProcess())
     given = {"replicas": 3, "podLabels": {"a": "b", "c": "d"}}
     first = mine.render("dask", "numbers", NAMESPACE, given)
     # Not by identity, nor by the order of keys.
@@ -60,16 +61,16 @@ def test_what_was_rendered_before_is_remembered() -> None:
     ],
 )
 def test_nothing_else_is_taken_for_what_is_remembered(engine: str, name: str, namespace: str, given: Object) -> None:
-    mine = Charts(CHARTS)
+    mine = Charts(CHARTS, InProcess())
     first = mine.render("dask", "numbers", NAMESPACE, {"replicas": 3})
     other = mine.render(engine, name, namespace, given)
     assert other != first
-    assert other == Charts(CHARTS).render(engine, name, namespace, given)
+    assert other == Charts(CHARTS, InProcess()).render(engine, name, namespace, given)
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trireme_operator.charts._REMEMBERED", 2)
-    mine = Charts(CHARTS)
+    mine = Charts(CHARTS, InProcess())
 
     def render(replicas: int) -> object:
         return mine.render("dask", "numbers", NAMESPACE, {"replicas": replicas})
@@ -106,7 +107,7 @@ def test_a_problem_names_the_value(engine: str, given: Object, words: list[str])
             "dask",
             "numbers",
             {"resources": {"limits": {"cpu": "1", "memory": "255Mi"}}},
-            r"resources\.limits\.memory: 255Mi is too small for .*: use at least 256Mi",
+            r"resources\.limits\.memory: 255Mi is too small for [^:]*: use at least 256Mi",
         ),
         (
             "dask",
@@ -117,14 +118,20 @@ def test_a_problem_names_the_value(engine: str, given: Object, words: list[str])
         ("spark", "x" * 46, {}, r"release name .* has 46 characters: use 45 at most"),
     ],
 )
-def test_a_problem_ends_with_the_charts_own_words(engine: str, name: str, given: Object, message: str) -> None:
+def test_a_problem_is_told_in_the_charts_own_words(engine: str, name: str, given: Object, message: str) -> None:
     with pytest.raises(ChartProblem) as problem:
         charts.render(engine, name, NAMESPACE, given)
-    assert re.search(f"{message}$", str(problem.value))
+    # Nothing of the template that says so.
+    assert re.fullmatch(message, str(problem.value))
+
+
+def test_a_chart_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
+    with pytest.raises(ChartProblem, match="dask"):
+        Charts(tmp_path, InProcess()).render("dask", "numbers", NAMESPACE, {})
 
 
 def test_a_problem_is_not_remembered() -> None:
-    mine = Charts(CHARTS)
+    mine = Charts(CHARTS, InProcess())
     for _ in range(2):
         with pytest.raises(ChartProblem):
             mine.render("dask", "numbers", NAMESPACE, {"replicas": -1})
@@ -146,6 +153,39 @@ def test_an_adapter_is_true_to_its_chart(engine: str) -> None:
         assert address.port in ports
     labels = objects["Deployment", "numbers-worker"]["spec"]["template"]["metadata"]["labels"]
     assert dict(part.split("=") for part in found["selector"].split(",")).items() <= labels.items()
+
+
+def images(engine: str, given: Object) -> dict[str, str]:
+    return {
+        container["name"]: container["image"]
+        for one in charts.render(engine, "numbers", NAMESPACE, given)
+        if one["kind"] in ("Deployment", "StatefulSet")
+        for container in one["spec"]["template"]["spec"]["containers"]
+    }
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_image_of_a_chart_may_come_from_a_registry(engine: str) -> None:
+    plain = images(engine, values(cluster(engine)))
+    assert len(plain) == 2
+    found = images(engine, values(cluster(engine), "registry.example/team"))
+    assert found == {name: f"registry.example/team/{image}" for name, image in plain.items()}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_image_that_a_cluster_names_is_of_no_other_registry(engine: str) -> None:
+    named = values(cluster(engine, image="mine:1"), "registry.example/team")
+    assert images(engine, named)["worker"] == "mine:1"
+    over = values(cluster(engine, image="mine:1", values={"image": "mine:2"}), "registry.example/team")
+    assert images(engine, over)["worker"] == "mine:2"
+
+
+def test_the_image_of_a_broker_is_kept_beside_what_else_a_cluster_says_of_it() -> None:
+    item = cluster("celery", celery={"broker": {"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}})
+    found = images("celery", values(item, "registry.example/team"))
+    assert found["broker"].startswith("registry.example/team/")
+    item["spec"]["values"] = {"broker": {"image": "redis:8"}}
+    assert images("celery", values(item, "registry.example/team"))["broker"] == "redis:8"
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -179,11 +219,45 @@ def test_the_password_is_in_the_clusters_own_secret() -> None:
         assert reference["key"] in made["stringData"]
 
 
+def helm(folder: Path, script: str) -> HelmCommand:
+    """Return a renderer by a command in the place of helm."""
+    command = folder / "helm"
+    command.write_text(f"#!/bin/sh\n{script}\n")
+    command.chmod(0o755)
+    return HelmCommand(str(command))
+
+
+def test_the_helm_command_is_asked_for_what_is_wanted(tmp_path: Path) -> None:
+    script = f"""
+printf '%s ' "$@" > {tmp_path}/asked
+cp "${{5#--values=}}" {tmp_path}/values
+printf -- '---\\n# Source: a.yaml\\nkind: Odd\\nmetadata: {{name: b}}\\n---\\n'
+printf -- 'kind: Odd\\nmetadata: {{name: a}}\\n---\\n# Source: b.yaml\\n# Nothing here.\\n'
+"""
+    found = Charts(tmp_path, helm(tmp_path, script)).render("mine", "x", "y", {"replicas": 2})
+    assert [item["metadata"] for item in found] == [{"name": name, "namespace": "y"} for name in "ab"]
+    asked = (tmp_path / "asked").read_text()
+    assert asked.startswith(f"template x {tmp_path}/mine --namespace=y --values=")
+    assert json.loads((tmp_path / "values").read_text()) == {"replicas": 2}
+
+
+def test_what_the_helm_command_refuses_is_a_problem(tmp_path: Path) -> None:
+    message = "Error: execution error at (mine/templates/a.yaml:1:2): replicas: too many"
+    with pytest.raises(ChartProblem) as problem:
+        helm(tmp_path, f"echo '{message}' >&2; exit 1").render(tmp_path / "mine", "x", "y", {})
+    assert str(problem.value) == "replicas: too many"
+
+
+def test_what_is_no_yaml_is_a_problem() -> None:
+    with pytest.raises(ChartProblem, match="no YAML"):
+        charts.render("celery", "numbers", NAMESPACE, {"queues": ["\x1f"]})
+
+
 def test_charts_are_loaded_from_the_folder(tmp_path: Path) -> None:
     (tmp_path / "mine" / "templates").mkdir(parents=True)
     (tmp_path / "mine" / "Chart.yaml").write_text("{apiVersion: v2, name: mine, version: 0.1.0}")
     text = "kind: {{ .Values.kind }}\nmetadata: {name: {{ .Release.Name }}}\n---\n# Nothing here.\n"
     (tmp_path / "mine" / "templates" / "a.yaml").write_text(text)
     (tmp_path / "mine" / "templates" / "NOTES.txt").write_text("Not an object.")
-    found = Charts(tmp_path).render("mine", "x", "y", {"kind": "Odd"})
+    found = Charts(tmp_path, InProcess()).render("mine", "x", "y", {"kind": "Odd"})
     assert found == [{"kind": "Odd", "metadata": {"name": "x", "namespace": "y"}}]

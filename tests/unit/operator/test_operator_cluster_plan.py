@@ -7,16 +7,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from operating import EARLIER, NAMESPACE, NOW, STAMP, cluster, condition, conditions, owned
+from operating import EARLIER, NAMESPACE, NOW, STAMP, cluster, condition, conditions, job, owned
 
 from trireme_operator.api import CONFIG_MAP, Key, Object
 from trireme_operator.plan.action import Delete
 from trireme_operator.plan.cluster import (
     Observed,
     desired_replicas,
+    look_again,
+    misplaced,
     missing_code,
     plan,
-    refused,
     secret,
     status,
     taken,
@@ -24,6 +25,7 @@ from trireme_operator.plan.cluster import (
     worth_a_closer_look,
 )
 from trireme_operator.plan.cluster import owned as as_owned
+from trireme_operator.plan.difference import must_apply
 from trireme_operator.plan.pods import Trouble
 
 LIMITS = {"limits": {"cpu": "2", "memory": "3Gi"}}
@@ -106,6 +108,7 @@ def test_what_is_applied_is_the_clusters_own() -> None:
     rendered = [config_map("numbers-conf", labels={"app.kubernetes.io/managed-by": "Helm", "mine": "yes"})]
     before = deepcopy(rendered)
     (found,) = plan(cluster(), as_owned(cluster(), rendered), NOTHING, "secret", NOW).apply
+    assert found["metadata"].pop("annotations").keys() == {"trireme.dev/applied"}
     assert found["metadata"] == {
         "name": "numbers-conf",
         "namespace": NAMESPACE,
@@ -135,6 +138,16 @@ def test_the_order_of_the_chart_is_kept() -> None:
     rendered = [config_map(name) for name in ("b", "c", "a")]
     found = plan(cluster(), as_owned(cluster(), rendered), NOTHING, "secret", NOW).apply
     assert [item["metadata"]["name"] for item in found] == ["b", "c", "a"]
+
+
+def test_a_field_that_goes_shows_in_what_is_applied() -> None:
+    before, after = (
+        as_owned(cluster(), [{**config_map("conf", annotations={"mine": "yes"}), "data": data}])[0]
+        for data in ({"a": "1", "b": "2"}, {"a": "1"})
+    )
+    assert after["metadata"]["annotations"]["mine"] == "yes"
+    assert must_apply(after, before)
+    assert not must_apply(after, deepcopy(after))
 
 
 def test_only_what_is_the_clusters_and_no_longer_rendered_is_pruned() -> None:
@@ -172,6 +185,26 @@ def test_the_password_is_made_once(engine: str, seen: list[Object], created: lis
     assert [made["metadata"]["name"] for made in found] == created
 
 
+@pytest.mark.parametrize(
+    ("engine", "ready", "since", "suspend", "created"),
+    [
+        # Somebody deleted it: pods that need it do not start.
+        ("celery", "False", 3, False, True),
+        ("celery", "False", 2, False, False),
+        ("celery", "True", 60, False, False),
+        ("celery", "False", 60, True, False),
+        ("dask", "False", 60, False, False),
+    ],
+)
+def test_the_password_is_made_again_when_something_holds_the_cluster_up(
+    engine: str, ready: str, since: float, suspend: bool, created: bool
+) -> None:
+    item = cluster(engine, suspend=suspend, status={"conditions": [condition("Ready", ready, since=STAMP)]})
+    observed = Observed.of(item, [owned(config_map("numbers-conf"), item)])
+    found = plan(item, [], observed, "guess", NOW + timedelta(seconds=since)).create
+    assert [made["metadata"]["name"] for made in found] == (["numbers-auth"] if created else [])
+
+
 def test_the_secret_goes_with_its_cluster() -> None:
     item = cluster("celery")
     found = secret(item, "guess")
@@ -207,6 +240,7 @@ def all_ready(count: int) -> Object:
 
 SETTLED = ("False", "Settled")
 CHANGING = ("True", "WorkersChanging")
+SUSPENDED = ("False", "Suspended")
 
 
 @pytest.mark.parametrize(
@@ -223,9 +257,11 @@ CHANGING = ("True", "WorkersChanging")
         ({"replicas": 2}, 1, {**all_ready(2), "replicas": 3}, ("True", "Ready"), CHANGING),
         ({"replicas": 2}, 1, all_ready(3), ("True", "Ready"), CHANGING),
         ({"replicas": 0}, 1, {}, ("True", "Ready"), SETTLED),
-        ({"replicas": 0}, 1, None, ("True", "Ready"), CHANGING),
-        ({"replicas": 2, "suspend": True}, 1, {}, ("True", "Ready"), SETTLED),
-        ({"replicas": 2, "suspend": True}, 1, all_ready(2), ("True", "Ready"), CHANGING),
+        # There is no Deployment yet.
+        ({"replicas": 0}, 1, None, ("False", "NoWorkers"), CHANGING),
+        ({"replicas": 2, "suspend": True}, 1, {}, SUSPENDED, SETTLED),
+        ({"replicas": 2, "suspend": True}, 1, all_ready(2), SUSPENDED, CHANGING),
+        ({"replicas": 2, "suspend": True}, 0, {}, SUSPENDED, SETTLED),
     ],
 )
 @pytest.mark.parametrize("engine", CONTROL)
@@ -257,6 +293,17 @@ def test_suspended(spec: Object, expected: tuple[str, str]) -> None:
     assert (found["status"], found["reason"]) == expected
 
 
+def test_a_control_pod_that_can_not_be_made_is_told() -> None:
+    item = cluster(replicas=2)
+    observed = seen(item, 0, {})
+    quota = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}
+    observed.objects[Key("Deployment", NAMESPACE, "numbers-scheduler")]["status"]["conditions"] = [quota]
+    told = conditions(status(item, observed, NOW))
+    assert told["Ready"]["reason"] == "QuotaExceeded"
+    # The workers are not in that trouble.
+    assert told["Progressing"]["reason"] == "WorkersChanging"
+
+
 def test_messages_say_how_many() -> None:
     item = cluster(replicas=4)
     found = conditions(status(item, seen(item, 1, {"replicas": 3}), NOW))
@@ -279,6 +326,12 @@ def test_counts(workers: Object | None, replicas: int, ready: int) -> None:
     [
         (None, {}),
         ('{"threads": 2, "memory": "1932735283"}', {"threads": "2", "memory": "1932735283"}),
+        # Anybody may write there.
+        ("", {}),
+        ("much", {}),
+        ("[2]", {}),
+        ("2", {}),
+        ("null", {}),
     ],
 )
 def test_capacity_is_what_the_workers_are_marked_with(annotation: str | None, expected: Object) -> None:
@@ -321,24 +374,40 @@ def test_a_condition_that_stays_keeps_its_time() -> None:
     assert times == {"Ready": EARLIER, "Progressing": STAMP, "Suspended": STAMP}
 
 
-def test_refused_values_change_nothing_but_the_status() -> None:
+def test_a_problem_is_told_beside_what_runs() -> None:
     item = cluster(replicas=2)
     observed = seen(item, 1, all_ready(2), json.dumps({"threads": 2}))
-    found = refused(item, Trouble("InvalidSpec", "replicas: too many"), observed, NOW)
-    assert (found.apply, found.create, found.patch, found.delete) == ([], [], [], [])
-    assert found.status is not None
-    told = conditions(found.status)
+    found = status(item, observed, NOW, Trouble("InvalidSpec", "replicas: too many"))
+    told = conditions(found)
     assert (told["Ready"]["status"], told["Ready"]["reason"]) == ("False", "InvalidSpec")
     assert told["Ready"]["message"] == "replicas: too many"
     assert (told["Progressing"]["status"], told["Progressing"]["reason"]) == ("False", "InvalidSpec")
     # What runs still runs, and is told.
-    assert (found.status["readyReplicas"], found.status["capacity"]) == (2, {"threads": "2"})
+    assert (found["readyReplicas"], found["capacity"]) == (2, {"threads": "2"})
 
 
-def test_the_status_of_a_plan_is_of_what_was_seen() -> None:
+@pytest.mark.parametrize(
+    ("generation", "observed", "expected"),
+    [(2, 2, SETTLED), (2, 3, SETTLED), (3, 2, CHANGING), (1, None, CHANGING)],
+)
+def test_counts_of_an_earlier_deployment_settle_nothing(
+    generation: int, observed: int | None, expected: tuple[str, str]
+) -> None:
     item = cluster(replicas=2)
-    observed = seen(item, 1, all_ready(2))
-    assert plan(item, [], observed, "guess", NOW).status == status(item, observed, NOW)
+    counts = all_ready(2) if observed is None else {**all_ready(2), "observedGeneration": observed}
+    before = seen(item, 1, counts)
+    before.objects[Key("Deployment", NAMESPACE, "numbers-worker")]["metadata"]["generation"] = generation
+    told = conditions(status(item, before, NOW))["Progressing"]
+    assert (told["status"], told["reason"]) == expected
+
+
+@pytest.mark.parametrize(("workers", "ready"), [(1, ("True", "Ready")), (0, ("False", "NoWorkers"))])
+def test_a_cluster_without_a_control_pod_waits_for_its_workers_alone(workers: int, ready: tuple[str, str]) -> None:
+    item = cluster("celery")
+    found = status(item, replace(seen(item, None, all_ready(workers)), has_control=False), NOW)
+    told = conditions(found)["Ready"]
+    assert (told["status"], told["reason"]) == ready
+    assert found["endpoints"] == []
 
 
 def test_workers_of_another_name_do_not_count() -> None:
@@ -399,30 +468,94 @@ def test_conditions_tell_what_is_wrong(
 
 
 @pytest.mark.parametrize(
-    ("before", "seconds", "worth"),
+    ("before", "seconds", "suspend", "worth"),
     [
-        (None, 60, False),
-        ("True", 60, False),
-        ("False", 2, False),
-        ("False", 3, True),
-        ("False", 60, True),
+        (None, 60, False, False),
+        ("True", 60, False, False),
+        ("False", 2, False, False),
+        ("False", 3, False, True),
+        ("False", 60, False, True),
+        ("False", 60, True, False),
     ],
 )
-def test_when_a_closer_look_is_worth_it(before: str | None, seconds: float, worth: bool) -> None:
+@pytest.mark.parametrize("make", [cluster, job])
+def test_when_a_closer_look_is_worth_it(
+    make: Any, before: str | None, seconds: float, suspend: bool, worth: bool
+) -> None:
     told = [] if before is None else [condition("Ready", before, since=STAMP)]
-    item = cluster(status={"conditions": told})
-    assert worth_a_closer_look(item, NOW + timedelta(seconds=seconds)) is worth
+    item = make(suspend=suspend, status={"conditions": [condition("Other", "False"), *told]})
+    now = NOW + timedelta(seconds=seconds)
+    assert worth_a_closer_look(item, "Ready", now) is worth
+    assert worth_a_closer_look(item, "Missing", now) is False
 
 
-@pytest.mark.parametrize(("control", "again"), [(0, 3), (1, None)])
-def test_a_cluster_is_looked_at_again_until_it_is_ready(control: int, again: float | None) -> None:
-    item = cluster(replicas=2)
-    assert plan(item, [], seen(item, control, all_ready(2)), "guess", NOW).again == again
+@pytest.mark.parametrize(
+    ("engine", "field"), [("dask", "spec.image"), ("spark", "spec.image"), ("celery", "spec.values.broker.image")]
+)
+def test_the_field_of_the_control_pods_image_is_named(engine: str, field: str) -> None:
+    item = cluster(engine)
+    component = CONTROL[engine][1].removeprefix("numbers-")
+    observed = replace(seen(item, 0, {}), pods=[pod(component, "ErrImagePull")])
+    assert conditions(status(item, observed, NOW))["Ready"]["message"].startswith(f"{field}: mine:1 ")
+
+
+@pytest.mark.parametrize(
+    ("engine", "field"),
+    [
+        ("dask", "spec.dask.scheduler.resources"),
+        ("spark", "spec.spark.master.resources"),
+        ("celery", "spec.celery.broker.resources"),
+    ],
+)
+def test_the_field_of_the_control_pods_resources_is_named(engine: str, field: str) -> None:
+    item = cluster(engine)
+    labels = {"app.kubernetes.io/component": CONTROL[engine][1].removeprefix("numbers-")}
+    waits = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+    lonely = {"metadata": {"name": "x", "labels": labels}, "status": {"conditions": [waits]}}
+    told = conditions(status(item, replace(seen(item, 0, {}), pods=[lonely]), NOW))["Ready"]
+    assert f"lower {field}.requests" in told["message"]
+
+
+@pytest.mark.parametrize(
+    ("ready", "waited", "suspend", "again"),
+    [
+        (None, 0, False, 3),
+        ("True", 60, False, None),
+        ("False", 0, False, 3),
+        ("False", 12, False, 3),
+        # Rarer as time goes by.
+        ("False", 40, False, 10),
+        ("False", 100000, False, 30),
+        ("False", 60, True, None),
+        (None, 0, True, None),
+    ],
+)
+def test_a_cluster_is_looked_at_again_until_it_is_ready(
+    ready: str | None, waited: float, suspend: bool, again: float | None
+) -> None:
+    told = [] if ready is None else [condition("Ready", ready, since=STAMP)]
+    item = cluster(suspend=suspend, status={"conditions": told})
+    now = NOW + timedelta(seconds=waited)
+    assert look_again(item, "Ready", now) == again
+    assert plan(item, [], NOTHING, "guess", now).again == again
+
+
+@pytest.mark.parametrize(
+    ("spec", "wrong"),
+    [({}, False), ({"replicas": 2, "values": {"podLabels": {}}}, False), ({"values": {"replicas": 0}}, True)],
+)
+def test_the_size_of_a_cluster_is_no_chart_value(spec: Object, wrong: bool) -> None:
+    found = misplaced(cluster(**spec))
+    assert (found is not None) is wrong
+    if found:
+        assert found.reason == "InvalidSpec"
+        assert "spec.values.replicas: set spec.replicas" in found.message
 
 
 def test_troubles_say_what_to_do() -> None:
     name_taken = taken(config_map("numbers-conf"))
     assert name_taken.reason == "NameTaken"
     assert "ConfigMap numbers-conf" in name_taken.message
-    assert missing_code("tasks").reason == "CodeNotFound"
-    assert "no ConfigMap tasks" in missing_code("tasks").message
+    found = missing_code("spec.code.configMap", "tasks")
+    assert found.reason == "CodeNotFound"
+    assert found.message.startswith("spec.code.configMap: there is no ConfigMap tasks ")

@@ -1,5 +1,6 @@
 """The CustomResourceDefinitions: bounded, described, and written out."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from operating import CHARTS, closed, cluster, condition, job, schema_of
 from trireme_operator import crds
 from trireme_operator.api import CHART_KINDS, WORKER_CLUSTER, WORKER_JOB, Kind, Object
 from trireme_operator.engines import ENGINES
+from trireme_operator.quantity import number
 
 TOP = CHARTS.parent
 CRDS = {"WorkerCluster": crds.worker_cluster(), "WorkerJob": crds.worker_job()}
@@ -157,12 +159,37 @@ def test_engines_are_those_there_are() -> None:
         assert all(f"has(self.{engine})" in rules for engine in ENGINES)
 
 
-def test_only_a_cluster_that_stands_has_a_fixed_engine() -> None:
+def test_an_engine_is_fixed_in_a_jobs_template_too() -> None:
     cluster_spec = schema_of(CRDS["WorkerCluster"])["properties"]["spec"]
     template = schema_of(CRDS["WorkerJob"])["properties"]["spec"]["properties"]["clusterTemplate"]["properties"]["spec"]
     fixed = "self.engine == oldSelf.engine"
     assert fixed in [rule["rule"] for rule in cluster_spec["x-kubernetes-validations"]]
-    assert fixed not in [rule["rule"] for rule in template["x-kubernetes-validations"]]
+    assert fixed in [rule["rule"] for rule in template["x-kubernetes-validations"]]
+
+
+def test_a_driver_runs_one_program() -> None:
+    driver = schema_of(CRDS["WorkerJob"])["properties"]["spec"]["properties"]["driver"]
+    (rule,) = driver["x-kubernetes-validations"]
+    assert rule["rule"] == (
+        "has(self.script) ? !has(self.command) && !has(self.code) : has(self.command) || has(self.code)"
+    )
+
+
+QUANTITIES = [*("1", "0.5", ".5", "2.", "+3", "500m", "1.5Gi", "1Ki", "250u", "5n", "2E", "2e9", "2E3", "30E-1")]
+NO_QUANTITIES = [*("", "Gi", "1 Gi", "1gi", "1K", "one", "-1", ".", "1e", "1Gi ", "0x10", "1Gim")]
+
+
+@pytest.mark.parametrize("quantity", [*QUANTITIES, *NO_QUANTITIES])
+def test_the_pattern_of_quantities_is_what_is_read_as_one(quantity: str) -> None:
+    pattern = re.compile(crds._QUANTITY["pattern"])
+    assert bool(pattern.search(quantity)) is (quantity in QUANTITIES)
+    if quantity in QUANTITIES:
+        number(quantity)
+    for item in (
+        cluster(resources={"limits": {"memory": quantity}}),
+        job(driver={"script": "x", "resources": {"requests": {"cpu": quantity}}}),
+    ):
+        assert validator(item["kind"]).is_valid(item) is (quantity in QUANTITIES)
 
 
 def validator(kind: str) -> jsonschema.Draft202012Validator:
@@ -186,6 +213,9 @@ VALID: list[Object] = [
     cluster(status={"replicas": 1, "conditions": [condition("Ready", "True")]}),
     job(),
     job(clusterTemplate={"spec": {"engine": "spark"}}, ttlSecondsAfterFinished=0),
+    job(driver={"code": {"configMap": "program"}}),
+    job(driver={"code": {"configMap": "program"}, "command": ["python", "x.py"]}),
+    job(status={"state": "Complete", "duration": "1m5s"}),
 ]
 INVALID: list[Object] = [
     cluster("ray"),
@@ -202,6 +232,8 @@ INVALID: list[Object] = [
     job(clusterRef={}),
     job(driver={"script": ""}),
     job(driver={"command": []}),
+    job(driver={"code": {}}),
+    job(driver={"code": {"configMap": ""}}),
     job(clusterTemplate={"spec": {}}),
 ]
 
@@ -231,14 +263,18 @@ def test_generated_files_match() -> None:
 
 def test_generated_files_say_what_the_source_says() -> None:
     for path, text in crds.files().items():
-        item: Any = yaml.safe_load(text)
+        in_chart = "charts" in path.relative_to(crds.TOP).parts
+        plain = text
+        if in_chart:
+            plain = text.removeprefix("{{- if .Values.crds.enabled }}\n").removesuffix("{{- end }}\n")
+            assert text.count("{{") == 2
+        item: Any = yaml.safe_load(plain)
         kept = item["metadata"].pop("annotations", {})
         assert item == CRDS[item["spec"]["names"]["kind"]]
-        in_chart = "charts" in path.relative_to(crds.TOP).parts
         assert kept == ({"helm.sh/resource-policy": "keep"} if in_chart else {})
         # A chart's templates are templates.
-        assert "{{" not in text
-        assert "&id" not in text
+        assert "{{" not in plain
+        assert "&id" not in plain
 
 
 def test_checking_and_writing(

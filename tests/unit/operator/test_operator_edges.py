@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from operating import STAMP, cluster, condition, job
 
-from trireme_operator import events, metrics
+from trireme_operator import events, logs, metrics
 from trireme_operator.api import Object
 from trireme_operator.logs import JsonFormatter
 from trireme_operator.settings import Settings, parse
@@ -24,6 +24,8 @@ DEFAULTS: Object = {
     "workers": 8,
     "leader_election": True,
     "log_level": "INFO",
+    "helm": "",
+    "registry": "",
 }
 
 
@@ -40,6 +42,10 @@ DEFAULTS: Object = {
         ([], {"TRIREME_OWN_NAMESPACE": "a"}, {"own_namespace": "a"}),
         (["--charts", "charts"], {}, {"charts": Path("charts")}),
         ([], {"TRIREME_CHARTS": "charts"}, {"charts": Path("charts")}),
+        (["--registry", "registry.example/team"], {}, {"registry": "registry.example/team"}),
+        ([], {"TRIREME_REGISTRY": "registry.example/team/"}, {"registry": "registry.example/team"}),
+        (["--helm", "helm4"], {}, {"helm": "helm4"}),
+        ([], {"TRIREME_HELM": "helm4"}, {"helm": "helm4"}),
         (["--port", "1"], {}, {"port": 1}),
         ([], {"TRIREME_PORT": "2"}, {"port": 2}),
         (["--workers", "1"], {"TRIREME_WORKERS": "2"}, {"workers": 1}),
@@ -47,6 +53,8 @@ DEFAULTS: Object = {
         (["--no-leader-election"], {}, {"leader_election": False}),
         ([], {"TRIREME_LEADER_ELECTION": "false"}, {"leader_election": False}),
         (["--leader-election"], {"TRIREME_LEADER_ELECTION": "false"}, {"leader_election": True}),
+        ([], {"TRIREME_LEADER_ELECTION": "False"}, {"leader_election": False}),
+        ([], {"TRIREME_LEADER_ELECTION": "TRUE"}, {"leader_election": True}),
         (["--log-level", "DEBUG"], {}, {"log_level": "DEBUG"}),
         ([], {"TRIREME_LOG_LEVEL": "ERROR"}, {"log_level": "ERROR"}),
         ([], {"NAMESPACE": "b", "PORT": "3"}, {}),
@@ -75,6 +83,11 @@ def test_the_environment_is_the_process_own_unless_given(monkeypatch: pytest.Mon
         (["--port", "http"], {}),
         ([], {"TRIREME_PORT": "http"}),
         (["--log-level", "LOUD"], {}),
+        ([], {"TRIREME_LOG_LEVEL": "LOUD"}),
+        ([], {"TRIREME_LOG_LEVEL": ""}),
+        ([], {"TRIREME_LEADER_ELECTION": "no"}),
+        ([], {"TRIREME_LEADER_ELECTION": "1"}),
+        ([], {"TRIREME_LEADER_ELECTION": ""}),
         (["--unknown"], {}),
     ],
 )
@@ -104,6 +117,13 @@ NOT_READY = condition("Ready", "False", "NoWorkers")
         ([NOT_READY], [condition("Ready", "False", "InvalidSpec")], [("Warning", "InvalidSpec")]),
         ([], [condition("Progressing", "False", "Settled"), condition("Progressing", "True", "WorkersChanging")], []),
         ([], [condition("Progressing", "False", "InvalidSpec")], []),
+        # Told by Ready as well.
+        ([], [condition("Progressing", "True", "QuotaExceeded")], []),
+        (
+            [condition("Progressing", "False", "Settled")],
+            [condition("Progressing", "True", "ImagePullBackOff")],
+            [],
+        ),
         ([], [condition("Suspended", "False", "NotSuspended")], []),
         ([], [condition("Suspended", "True", "Suspended")], [("Normal", "Suspended")]),
         (
@@ -170,6 +190,17 @@ def test_a_log_line_is_json_with_what_extra_gave() -> None:
         "seconds": 1.5,
     }
     assert "\n" not in text
+
+
+def test_a_log_line_tells_which_reconcile_it_is_of() -> None:
+    token = logs.CONTEXT.set({"reconcile": "1a2b", "reconciled": "WorkerJob/a/b"})
+    try:
+        line = json.loads(JsonFormatter().format(record("went", extra={"object": "Job/a/b"})))
+    finally:
+        logs.CONTEXT.reset(token)
+    told = {name: line[name] for name in ("reconcile", "reconciled", "object")}
+    assert told == {"reconcile": "1a2b", "reconciled": "WorkerJob/a/b", "object": "Job/a/b"}
+    assert "reconcile" not in json.loads(JsonFormatter().format(record("went")))
 
 
 def test_a_log_line_tells_the_exception() -> None:

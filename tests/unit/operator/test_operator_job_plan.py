@@ -19,6 +19,7 @@ from operating import (
     environment,
     job,
     owned,
+    workers_of,
 )
 
 from trireme_operator.api import JOB, WORKER_CLUSTER, WORKER_JOB, Object
@@ -29,18 +30,23 @@ from trireme_operator.plan.job import (
     driver_name,
     has_ended,
     plan,
-    refused,
+    status,
     wants_output,
-    worth_a_closer_look,
 )
 from trireme_operator.plan.pods import Trouble
 
-READY = cluster(status={"conditions": [condition("Ready", "True", "Ready")]})
+
+def ready(engine: str = "dask", name: str = "numbers", **spec: Any) -> Object:
+    told = {"observedGeneration": 3, "conditions": [condition("Ready", "True", "Ready")]}
+    return cluster(engine, name, told, **spec)
+
+
+READY = ready()
 TEMPLATE = {"clusterTemplate": {"spec": {"engine": "dask", "replicas": 2, "suspend": False}}}
 
 
 def own_cluster(item: Object, *status: Object) -> Object:
-    return owned(cluster(name="mean", status={"conditions": [*status]}), item)
+    return owned(cluster(name="mean", status={"observedGeneration": 3, "conditions": [*status]}), item)
 
 
 def batch_job(*conditions_: Object, suspend: bool = False, **status: Any) -> Object:
@@ -61,9 +67,18 @@ def pod(name: str = "mean-driver-x", phase: str = "Running", state: Object | Non
     }
 
 
+def observe(**seen: Any) -> Observed:
+    """Observe; the workers of a cluster that is there are as its chart says."""
+    found = seen.setdefault("cluster", None)
+    return Observed(**{"workers": workers_of(found) if found else None, **seen})
+
+
 def decide(item: Object, **seen: Any) -> Plan:
-    observed = Observed(**{"cluster": None, "driver": None, **seen})
-    return plan(item, observed, NOW)
+    return plan(item, observe(**seen), NOW)
+
+
+def tell(item: Object, refusal: Trouble | None = None, **seen: Any) -> Object:
+    return status(item, observe(**seen), NOW, refusal)
 
 
 def names(objects: list[Object]) -> list[tuple[str, str]]:
@@ -78,25 +93,37 @@ OWN_READY = own_cluster(OWN, condition("Ready", "True", "Ready"))
 OWN_WAITING = own_cluster(OWN, condition("Ready", "False", "NoWorkers"))
 COMPLETE = condition("Complete", "True")
 FAILED = condition("Failed", "True", "BackoffLimitExceeded")
+PROGRAM: Object = {"code": {"configMap": "program"}}
+STALE = {**READY, "status": {**READY["status"], "observedGeneration": 2}}
 
 
 @pytest.mark.parametrize(
-    ("item", "seen", "applied", "created", "ready"),
+    ("item", "seen", "applied", "started", "ready_"),
     [
         # A cluster of its own is made, and waited for.
         (OWN, {}, [CLUSTER], [], ("False", "Creating")),
         (OWN, {"cluster": own_cluster(OWN)}, [CLUSTER], [], ("False", "Creating")),
         (OWN, {"cluster": OWN_WAITING}, [CLUSTER], [], ("False", "NoWorkers")),
         (OWN, {"cluster": OWN_READY}, [CLUSTER, SCRIPT], [DRIVER], ("True", "Ready")),
-        (OWN, {"cluster": OWN_READY, "driver": batch_job()}, [CLUSTER], [], ("True", "Ready")),
+        # The script is kept in place for the driver that mounts it.
+        (OWN, {"cluster": OWN_READY, "driver": batch_job()}, [CLUSTER, SCRIPT], [], ("True", "Ready")),
         # A borrowed one is only waited for.
         (job(), {}, [], [], ("False", "NotFound")),
         (job(), {"cluster": cluster()}, [], [], ("False", "Creating")),
         (job(), {"cluster": READY}, [SCRIPT], [DRIVER], ("True", "Ready")),
         (job(driver={"command": ["true"]}), {"cluster": READY}, [], [DRIVER], ("True", "Ready")),
         # A driver that runs is not started again when its cluster loses its workers, or goes.
-        (job(), {"cluster": cluster(), "driver": batch_job()}, [], [], ("False", "Creating")),
-        (job(), {"driver": batch_job()}, [], [], ("False", "NotFound")),
+        (job(), {"cluster": cluster(), "driver": batch_job()}, [SCRIPT], [], ("False", "Creating")),
+        (job(), {"driver": batch_job()}, [SCRIPT], [], ("False", "NotFound")),
+        (job(driver={"command": ["true"]}), {"driver": batch_job()}, [], [], ("False", "NotFound")),
+        (job(driver=PROGRAM), {"driver": batch_job()}, [], [], ("False", "NotFound")),
+        (job(), {"cluster": READY, "driver": batch_job(COMPLETE)}, [], [], ("True", "Ready")),
+        (job(driver=PROGRAM), {"cluster": READY}, [], [DRIVER], ("True", "Ready")),
+        # What it says of itself is about an earlier spec, or it is to have no workers.
+        (job(), {"cluster": STALE}, [], [], ("True", "Ready")),
+        (job(), {"cluster": ready(suspend=True)}, [], [], ("True", "Ready")),
+        # What the driver copies from its workers is not there yet.
+        (job(), {"cluster": READY, "workers": None}, [], [], ("True", "Ready")),
         # Suspended before it began, it waits.
         (job(suspend=True), {"cluster": READY}, [], [], ("True", "Ready")),
         # Its end is about to be told: a cluster that is about to go is not mended any more.
@@ -108,16 +135,15 @@ def test_on_the_way_to_a_driver(
     item: Object,
     seen: Object,
     applied: list[tuple[str, str]],
-    created: list[tuple[str, str]],
-    ready: tuple[str, str],
+    started: list[tuple[str, str]],
+    ready_: tuple[str, str],
 ) -> None:
     found = decide(item, **seen)
     assert names(found.apply) == applied
-    assert names(found.create) == created
-    assert found.delete == []
-    assert found.status is not None
-    told = conditions(found.status)["ClusterReady"]
-    assert (told["status"], told["reason"]) == ready
+    assert names(found.start) == started
+    assert (found.create, found.delete) == ([], [])
+    told = conditions(tell(item, **seen))["ClusterReady"]
+    assert (told["status"], told["reason"]) == ready_
 
 
 @pytest.mark.parametrize(
@@ -135,12 +161,12 @@ def test_suspending_reaches_the_driver(
 ) -> None:
     item = job(suspend=suspend, **(TEMPLATE if with_own_cluster else {}))
     seen = own_cluster(item, condition("Ready", "True", "Ready")) if with_own_cluster else READY
-    found = decide(item, cluster=seen, driver=batch_job(suspend=before))
+    there = {"cluster": seen, "driver": batch_job(suspend=before)}
+    found = decide(item, **there)
     assert found.patch == (
         [] if patched is None else [Patch(JOB, NAMESPACE, "mean-driver", {"spec": {"suspend": patched}})]
     )
-    assert found.status is not None
-    told = conditions(found.status)["Suspended"]
+    told = conditions(tell(item, **there))["Suspended"]
     assert (told["status"], told["reason"]) == (("True", "Suspended") if suspend else ("False", "NotSuspended"))
 
 
@@ -164,13 +190,12 @@ def test_the_own_cluster_is_as_its_template_says() -> None:
     assert made["metadata"]["ownerReferences"][0]["uid"] == "uid-job-mean"
 
 
-@pytest.mark.parametrize("ready", [True, False])
-def test_a_cluster_of_somebody_else_is_not_taken(ready: bool) -> None:
-    theirs = cluster(name="mean", status={"conditions": [condition("Ready", str(ready))]})
-    found = decide(OWN, cluster=theirs)
-    assert (found.apply, found.create, found.patch, found.delete) == ([], [], [], [])
-    assert found.status is not None
-    told = conditions(found.status)["ClusterReady"]
+@pytest.mark.parametrize("is_ready", [True, False])
+def test_a_cluster_of_somebody_else_is_not_taken(is_ready: bool) -> None:
+    theirs = ready(name="mean")
+    theirs["status"]["conditions"] = [condition("Ready", str(is_ready))]
+    assert decide(OWN, cluster=theirs) == Plan()
+    told = conditions(tell(OWN, cluster=theirs))["ClusterReady"]
     assert (told["status"], told["reason"]) == ("False", "NameTaken")
     assert "mean" in told["message"]
 
@@ -185,7 +210,7 @@ def test_the_script_is_a_config_map_of_the_jobs() -> None:
 
 
 def made_driver(item: Object, on: Object = READY) -> Object:
-    (made,) = decide(item, cluster=on).create
+    (made,) = decide(item, cluster=on).start
     return made
 
 
@@ -204,7 +229,7 @@ def test_limits_of_the_driver(spec: Object, backoff: int, deadline: int | None) 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_driver_and_its_pod_are_found_again(engine: str) -> None:
-    made = made_driver(job(), cluster(engine, status=READY["status"]))
+    made = made_driver(job(), ready(engine))
     expected = {
         "app.kubernetes.io/name": engine,
         # The network policy of the cluster lets in its instance's pods.
@@ -221,21 +246,22 @@ def test_the_driver_and_its_pod_are_found_again(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_driver_is_let_in_by_the_network_policy(engine: str) -> None:
-    labels = made_driver(job(), cluster(engine, status=READY["status"]))["spec"]["template"]["metadata"]["labels"]
+    labels = made_driver(job(), ready(engine))["spec"]["template"]["metadata"]["labels"]
     policy = chart_objects(engine)["NetworkPolicy", "numbers"]
     (rule,) = policy["spec"]["ingress"]
     assert rule["from"][0]["podSelector"]["matchLabels"].items() <= labels.items()
 
 
 def made_pod(driver: Object | None = None, engine: str = "dask", **spec: Any) -> Object:
-    item = job(driver={"script": "print(1)", **(driver or {})} if "command" not in (driver or {}) else driver)
-    found: Object = made_driver(item, cluster(engine, status=READY["status"], **spec))["spec"]["template"]["spec"]
+    given = driver or {}
+    item = job(driver=given if given.keys() & {"command", "code"} else {"script": "print(1)", **given})
+    found: Object = made_driver(item, ready(engine, **spec))["spec"]["template"]["spec"]
     return found
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("spec", [{}, {"code": {"configMap": "tasks"}}])
-@pytest.mark.parametrize("driver", [{"script": "print(1)"}, {"command": ["true"]}])
+@pytest.mark.parametrize("driver", [{"script": "print(1)"}, {"command": ["true"]}, PROGRAM])
 def test_the_drivers_pod_is_restricted(engine: str, spec: Object, driver: Object) -> None:
     made = made_pod(driver, engine, **spec)
     assert made["securityContext"]["runAsNonRoot"] is True
@@ -266,6 +292,9 @@ def test_the_drivers_pod_is_restricted(engine: str, spec: Object, driver: Object
         ({"script": "x", "args": ["--n", "3"]}, ["python", "/opt/trireme/script/main.py"], ["--n", "3"]),
         ({"command": ["sh", "-c"], "args": ["exit 0"]}, ["sh", "-c"], ["exit 0"]),
         ({"command": ["true"], "args": []}, ["true"], None),
+        (PROGRAM, ["python", "/opt/trireme/script/main.py"], None),
+        ({**PROGRAM, "args": ["x"]}, ["python", "/opt/trireme/script/main.py"], ["x"]),
+        ({**PROGRAM, "command": ["python", "-m", "mine"]}, ["python", "-m", "mine"], None),
     ],
 )
 def test_what_the_driver_runs(driver: Object, command: list[str], args: list[str] | None) -> None:
@@ -273,11 +302,21 @@ def test_what_the_driver_runs(driver: Object, command: list[str], args: list[str
     assert (container["command"], container.get("args")) == (command, args)
 
 
-def test_the_script_is_where_the_command_looks_for_it() -> None:
-    made = made_pod({"script": "x"})
-    (volume,) = [volume["name"] for volume in made["volumes"] if volume.get("configMap") == {"name": "mean-script"}]
-    mounts = {mount["name"]: mount["mountPath"] for mount in made["containers"][0]["volumeMounts"]}
-    assert f"{mounts[volume]}/main.py" == made["containers"][0]["command"][1]
+@pytest.mark.parametrize(
+    ("driver", "files"), [({"script": "x"}, "mean-script"), (PROGRAM, "program"), ({"command": ["true"]}, None)]
+)
+def test_the_program_is_where_the_command_looks_for_it(driver: Object, files: str | None) -> None:
+    made = made_pod(driver)
+    (container,) = made["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    if files is None:
+        assert not {"script"} & mounts.keys()
+        assert "workingDir" not in container
+        return
+    (volume,) = [volume["name"] for volume in made["volumes"] if volume.get("configMap") == {"name": files}]
+    assert f"{mounts[volume]}/main.py" == container["command"][1]
+    # Its files find each other.
+    assert container["workingDir"] == mounts[volume]
 
 
 @pytest.mark.parametrize(
@@ -285,6 +324,7 @@ def test_the_script_is_where_the_command_looks_for_it() -> None:
     [
         ({"image": "mine"}, {"image": "theirs"}, "mine"),
         ({}, {"image": "theirs"}, "theirs"),
+        ({}, {"image": "theirs", "values": {"image": "over"}}, "over"),
         ({}, {}, "trireme/dask:dev"),
     ],
 )
@@ -305,7 +345,7 @@ def test_code_of_the_cluster_is_on_the_drivers_path() -> None:
     (volume,) = [volume["name"] for volume in made["volumes"] if volume.get("configMap") == {"name": "tasks"}]
     mounts = {mount["name"]: mount["mountPath"] for mount in made["containers"][0]["volumeMounts"]}
     assert environment(made)["PYTHONPATH"] == mounts[volume]
-    assert "PYTHONPATH" not in environment(made_pod())
+    assert {"code"} & {volume["name"] for volume in made_pod()["volumes"]} == set()
 
 
 CONNECTION = {
@@ -320,6 +360,7 @@ CONNECTION = {
         "SPARK_MASTER": "spark://numbers-master.team.svc:7077",
         "SPARK_CONF_DIR": "/opt/trireme/conf",
         "SPARK_DRIVER_MEMORY": "1024m",
+        "PYSPARK_SUBMIT_ARGS": "--conf spark.cores.max=1 pyspark-shell",
     },
     "celery": {
         "REDIS_PASSWORD": {"secretKeyRef": {"name": "numbers-auth", "key": "password"}},
@@ -332,13 +373,55 @@ CONNECTION = {
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_driver_finds_its_cluster(engine: str) -> None:
     made = made_pod({"env": [{"name": "MINE", "value": "1"}]}, engine)
-    expected = {**CONNECTION[engine], "MINE": "1", "HOME": "/tmp", "PYTHONUNBUFFERED": "1"}
-    assert environment(made) == expected
+    own = {"MINE": "1", "HOME": "/tmp", "PYTHONUNBUFFERED": "1", "PYTHONPATH": "/opt/trireme/code"}
+    assert environment(made) == {**CONNECTION[engine], **own}
     # $(NAME) stands for a variable that comes before.
     before: set[str] = set()
     for variable in made["containers"][0]["env"]:
         assert set(re.findall(r"\$\((\w+)\)", variable.get("value", ""))) <= before
         before.add(variable["name"])
+
+
+@pytest.mark.parametrize(
+    ("engine", "spec", "expected"),
+    [
+        # By what the workers are told, whoever told them so.
+        (
+            "celery",
+            {"values": {"broker": {"url": "amqp://elsewhere"}}},
+            {"CELERY_BROKER_URL": "amqp://elsewhere"},
+        ),
+        (
+            "celery",
+            {"values": {"broker": {"existingSecret": "mine"}}},
+            {
+                "CELERY_BROKER_URL": {"secretKeyRef": {"name": "mine", "key": "url"}},
+                "CELERY_RESULT_BACKEND": {"secretKeyRef": {"name": "mine", "key": "result-backend", "optional": True}},
+            },
+        ),
+        (
+            "celery",
+            {"values": {"auth": {"existingSecret": "mine"}}},
+            {**CONNECTION["celery"], "REDIS_PASSWORD": {"secretKeyRef": {"name": "mine", "key": "password"}}},
+        ),
+        (
+            "dask",
+            {"env": [{"name": "DASK_SCHEDULER_ADDRESS", "value": "tls://proxy:1"}, {"name": "SECRET", "value": "x"}]},
+            {**CONNECTION["dask"], "DASK_SCHEDULER_ADDRESS": "tls://proxy:1"},
+        ),
+    ],
+)
+def test_the_driver_connects_as_the_workers_do(engine: str, spec: Object, expected: Object) -> None:
+    own = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1", "PYTHONPATH": "/opt/trireme/code"}
+    assert environment(made_pod(engine=engine, **spec)) == {**expected, **own}
+
+
+def test_the_driver_pulls_images_as_the_workers_do() -> None:
+    values = {"imagePullSecrets": [{"name": "key"}], "imagePullPolicy": "Always"}
+    made = made_pod(values=values)
+    assert made["imagePullSecrets"] == [{"name": "key"}]
+    assert made["containers"][0]["imagePullPolicy"] == "Always"
+    assert "imagePullSecrets" not in made_pod()
 
 
 @pytest.mark.parametrize("engine", ["dask", "spark"])
@@ -358,13 +441,37 @@ def test_the_drivers_configuration_is_that_of_the_chart(engine: str) -> None:
         ("celery", "CELERY_BROKER_URL"),
         ("dask", "HOME"),
         ("celery", "PYTHONUNBUFFERED"),
+        ("celery", "REDIS_PASSWORD"),
+        ("spark", "POD_IP"),
+        ("spark", "SPARK_DRIVER_MEMORY"),
+        ("dask", "PYTHONPATH"),
     ],
 )
 def test_the_users_variable_wins(engine: str, name: str) -> None:
     made = made_pod({"env": [{"name": name, "value": "mine"}]}, engine)
     assert environment(made)[name] == "mine"
-    if name in CONNECTION[engine]:
-        assert [variable["name"] for variable in made["containers"][0]["env"]].count(name) == 1
+    # In the place of the other: what comes after may refer to it, and twice a name would be refused.
+    default = [variable["name"] for variable in made_pod(engine=engine)["containers"][0]["env"]]
+    assert [variable["name"] for variable in made["containers"][0]["env"]] == default
+
+
+def test_variables_of_the_user_refer_to_those_before() -> None:
+    given = [
+        {"name": "REDIS_PASSWORD", "value": "mine"},
+        {"name": "A", "value": "$(CELERY_BROKER_URL)"},
+        {"name": "B", "value": "$(A)"},
+    ]
+    names_ = [variable["name"] for variable in made_pod({"env": given}, "celery")["containers"][0]["env"]]
+    assert names_.index("REDIS_PASSWORD") < names_.index("CELERY_BROKER_URL") < names_.index("A")
+    assert names_[-2:] == ["A", "B"]
+
+
+def test_what_the_driver_is_made_from_is_left_as_it_was() -> None:
+    on = ready("celery", code={"configMap": "tasks"})
+    workers, item = workers_of(on), job(driver={"script": "x", "env": [{"name": "A", "value": "b"}], "args": ["a"]})
+    before = deepcopy((on, workers, item))
+    plan(item, Observed(on, workers), NOW)
+    assert (on, workers, item) == before
 
 
 @pytest.mark.parametrize(
@@ -374,6 +481,30 @@ def test_the_users_variable_wins(engine: str, name: str) -> None:
 def test_the_heap_of_a_spark_driver_follows_from_its_limit(memory: Any, heap: str) -> None:
     made = made_pod({"resources": {"limits": {"memory": memory}}}, "spark")
     assert environment(made)["SPARK_DRIVER_MEMORY"] == heap
+
+
+@pytest.mark.parametrize(
+    ("spec", "most"),
+    [
+        ({"replicas": 1}, 1),
+        ({"replicas": 3}, 1),
+        ({"replicas": 4}, 2),
+        # A worker's at least.
+        ({"replicas": 0}, 1),
+        ({"replicas": 1, "resources": {"limits": {"cpu": "4", "memory": "8Gi"}}}, 4),
+        ({"replicas": 5, "resources": {"limits": {"cpu": "4", "memory": "8Gi"}}}, 8),
+        # Whoever says how many is obeyed.
+        ({"replicas": 4, "spark": {"config": {"spark.cores.max": "3"}}}, None),
+        ({"replicas": 4, "spark": {"config": {"spark.other": "3"}}}, 2),
+    ],
+)
+def test_a_spark_driver_leaves_room_on_a_cluster_that_it_borrows(spec: Object, most: int | None) -> None:
+    expected = None if most is None else f"--conf spark.cores.max={most} pyspark-shell"
+    assert environment(made_pod(engine="spark", **spec)).get("PYSPARK_SUBMIT_ARGS") == expected
+    # A cluster of its own is all its own.
+    item = job(clusterTemplate={"spec": {"engine": "spark", **spec}})
+    made = made_driver(item, owned(ready("spark", "mean", **spec), item))["spec"]["template"]["spec"]
+    assert "PYSPARK_SUBMIT_ARGS" not in environment(made)
 
 
 def ended(code: int, reason: str = "Error", message: str = "") -> Object:
@@ -433,8 +564,7 @@ OOM = "the driver used more memory than spec.driver.resources.limits.memory give
 )
 def test_why_a_job_failed(failed: str, pods: list[Object], output: str | None, reason: str, message: str) -> None:
     driver = batch_job(condition("Failed", "True", failed), failed=1)
-    found = decide(job(), cluster=READY, driver=driver, pods=pods, output=output).status
-    assert found is not None
+    found = tell(job(), cluster=READY, driver=driver, pods=pods, output=output)
     told = conditions(found)
     assert (told["Failed"]["status"], told["Failed"]["reason"]) == ("True", reason)
     assert told["Failed"]["message"] == message
@@ -452,8 +582,7 @@ def test_why_a_job_failed(failed: str, pods: list[Object], output: str | None, r
 )
 def test_a_complete_job_tells_its_output(status: Object, output: str | None, expected: Object) -> None:
     driver = batch_job(COMPLETE, succeeded=1, **status)
-    found = decide(job(), cluster=READY, driver=driver, output=output).status
-    assert found is not None
+    found = tell(job(), cluster=READY, driver=driver, output=output)
     assert expected.items() <= found.items()
     told = conditions(found)
     assert (told["Complete"]["status"], told["Complete"]["reason"]) == ("True", "Completed")
@@ -462,8 +591,7 @@ def test_a_complete_job_tells_its_output(status: Object, output: str | None, exp
 
 @pytest.mark.parametrize("end", [condition("Complete", "False"), condition("Failed", "False")])
 def test_an_end_that_is_not_true_is_none(end: Object) -> None:
-    found = decide(job(), cluster=READY, driver=batch_job(end)).status
-    assert found is not None
+    found = tell(job(), cluster=READY, driver=batch_job(end))
     assert conditions(found).keys() == {"ClusterReady", "Suspended", "DriverRunning"}
     assert "output" not in found
 
@@ -511,8 +639,7 @@ UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedul
     ],
 )
 def test_how_the_driver_fares(pods: list[Object], expected: tuple[str, str, str]) -> None:
-    found = decide(job(), cluster=READY, driver=batch_job(active=1), pods=pods).status
-    assert found is not None
+    found = tell(job(), cluster=READY, driver=batch_job(active=1), pods=pods)
     told = conditions(found)["DriverRunning"]
     assert (told["status"], told["reason"], told["message"]) == expected
 
@@ -531,8 +658,7 @@ def test_how_the_driver_fares(pods: list[Object], expected: tuple[str, str, str]
 )
 def test_attempts(before: Object | None, counts: Object | None, attempts: int) -> None:
     driver = None if counts is None else batch_job(**counts)
-    found = decide(job(status=before), cluster=cluster(), driver=driver).status
-    assert found is not None
+    found = tell(job(status=before), cluster=cluster(), driver=driver)
     assert found["attempts"] == attempts
 
 
@@ -547,16 +673,14 @@ def test_attempts(before: Object | None, counts: Object | None, attempts: int) -
     ],
 )
 def test_start_time(before: Object, driver: Object | None, start: str | None) -> None:
-    found = decide(job(status=before), cluster=READY, driver=driver).status
-    assert found is not None
+    found = tell(job(status=before), cluster=READY, driver=driver)
     assert found.get("startTime") == start
 
 
 @pytest.mark.parametrize(("item", "cluster_"), [(job(), "numbers"), (OWN, "mean")])
 def test_names(item: Object, cluster_: str) -> None:
     assert (cluster_name(item), driver_name(item)) == (cluster_, "mean-driver")
-    found = decide(item).status
-    assert found is not None
+    found = tell(item)
     assert (found["cluster"], found["observedGeneration"]) == (cluster_, 2)
 
 
@@ -600,7 +724,7 @@ def test_time_to_live(end: str, ttl: int | None, ago: float, gone: bool, again: 
     found = decide(item, cluster=READY, driver=batch_job(condition(end, "True")))
     assert found.delete == ([Delete(WORKER_JOB, NAMESPACE, "mean", "uid-job-mean")] if gone else [])
     assert found.again == again
-    assert (found.apply, found.create, found.patch, found.status) == ([], [], [], None)
+    assert (found.create, found.apply, found.start, found.patch) == ([], [], [], [])
 
 
 @pytest.mark.parametrize("end", ["Complete", "Failed"])
@@ -608,7 +732,7 @@ def test_the_own_cluster_goes_at_the_end(end: str) -> None:
     item = finished(end, 5, **TEMPLATE)
     found = decide(item, cluster=own_cluster(item), driver=batch_job(condition(end, "True")))
     assert found.delete == [Delete(WORKER_CLUSTER, NAMESPACE, "mean", "uid-mean")]
-    assert (found.apply, found.create) == ([], [])
+    assert (found.apply, found.start) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -623,7 +747,7 @@ def test_the_own_cluster_goes_at_the_end(end: str) -> None:
 )
 def test_no_other_cluster_goes_at_the_end(item: Object, seen: Object | None) -> None:
     found = decide(item, cluster=seen)
-    assert (found.apply, found.create, found.delete) == ([], [], [])
+    assert (found.apply, found.start, found.delete) == ([], [], [])
 
 
 def test_an_ended_job_is_not_run_again() -> None:
@@ -635,63 +759,70 @@ def test_an_ended_job_is_not_run_again() -> None:
     ("pods", "trouble", "suspend", "expected"),
     [
         ([], Trouble("QuotaExceeded", "too much"), False, ("QuotaExceeded", "too much")),
-        ([pod()], None, True, ("Suspended", "the driver is suspended")),
-        ([], Trouble("QuotaExceeded", "too much"), True, ("Suspended", "the driver is suspended")),
+        ([pod()], None, True, ("Stopped", "spec.suspend holds the driver")),
+        ([], Trouble("QuotaExceeded", "too much"), True, ("Stopped", "spec.suspend holds the driver")),
     ],
 )
 def test_why_the_driver_has_no_pod(
     pods: list[Object], trouble: Trouble | None, suspend: bool, expected: tuple[str, str]
 ) -> None:
-    found = decide(job(suspend=suspend), cluster=READY, driver=batch_job(), pods=pods, trouble=trouble).status
-    assert found is not None
+    found = tell(job(suspend=suspend), cluster=READY, driver=batch_job(), pods=pods, trouble=trouble)
     told = conditions(found)["DriverRunning"]
     assert (told["status"], told["reason"], told["message"]) == ("False", *expected)
 
 
-@pytest.mark.parametrize(
-    ("seen", "again"),
-    [
-        ({"cluster": READY}, None),
-        ({"cluster": READY, "driver": batch_job()}, 3),
-        ({"cluster": READY, "driver": batch_job(), "pods": [pod()]}, None),
-        ({"cluster": READY, "driver": batch_job(COMPLETE)}, None),
-        ({"cluster": READY, "driver": batch_job(FAILED)}, None),
-    ],
-)
-def test_a_driver_without_a_pod_is_looked_at_again(seen: Object, again: float | None) -> None:
-    assert decide(job(), **seen).again == again
+RUNS = condition("DriverRunning", "True", since=STAMP)
+WAITS = condition("DriverRunning", "False", since=STAMP)
 
 
 @pytest.mark.parametrize(
-    ("driver", "pods", "age", "worth"),
+    ("told", "seen", "waited", "again"),
     [
-        (None, [], 60, False),
-        (batch_job(), [], 2, False),
-        (batch_job(), [], 3, True),
-        (batch_job(), [pod()], 60, False),
-        (batch_job(suspend=True), [], 60, False),
+        ([], {"cluster": READY}, 0, None),
+        ([], {"cluster": READY, "driver": batch_job()}, 0, 3),
+        ([WAITS], {"cluster": READY, "driver": batch_job()}, 0, 3),
+        # Rarer as time goes by.
+        ([WAITS], {"cluster": READY, "driver": batch_job()}, 40, 10),
+        ([WAITS], {"cluster": READY, "driver": batch_job(), "pods": [pod(phase="Pending")]}, 4000, 30),
+        ([RUNS], {"cluster": READY, "driver": batch_job(), "pods": [pod()]}, 0, None),
+        ([WAITS], {"cluster": READY, "driver": batch_job(COMPLETE)}, 0, None),
+        ([WAITS], {"cluster": READY, "driver": batch_job(FAILED)}, 0, None),
     ],
 )
-def test_when_a_closer_look_is_worth_it(driver: Object | None, pods: list[Object], age: float, worth: bool) -> None:
-    made = datetime(2026, 1, 1, tzinfo=UTC)
-    assert worth_a_closer_look(driver, pods, made + timedelta(seconds=age)) is worth
+def test_a_driver_that_does_not_run_is_looked_at_again(
+    told: list[Object], seen: Object, waited: float, again: float | None
+) -> None:
+    found = plan(job(status={"conditions": told}), observe(**seen), NOW + timedelta(seconds=waited))
+    assert found.again == again
+
+
+def test_a_suspended_driver_is_not_looked_at_again() -> None:
+    item = job(suspend=True, status={"conditions": [WAITS]})
+    assert decide(item, cluster=READY, driver=batch_job(suspend=True)).again is None
+
+
+INVALID = Trouble("Invalid", "Job mean-driver: no")
+NOT_NOW = Trouble("QuotaExceeded", "Job mean-driver: no")
 
 
 @pytest.mark.parametrize(
-    ("for_good", "type_", "reason", "message", "state"),
-    [
-        (True, "Failed", "Invalid", "Job mean-driver: no", "Failed"),
-        (False, "DriverRunning", "FailedCreate", "pods can't be made: Job mean-driver: no", "Starting"),
-    ],
+    ("refusal", "type_", "state"),
+    [(INVALID, "Failed", "Failed"), (NOT_NOW, "DriverRunning", "Starting")],
 )
-def test_a_refused_driver(for_good: bool, type_: str, reason: str, message: str, state: str) -> None:
-    found = refused(job(), Observed(READY, None), "Job mean-driver: no", for_good, NOW)
-    assert (found.apply, found.create, found.patch, found.delete) == ([], [], [], [])
-    assert found.status is not None
-    told = conditions(found.status)
-    assert (told[type_]["status"], told[type_]["reason"]) == (str(for_good), reason)
-    assert told[type_]["message"] == message
-    assert found.status["state"] == state
+def test_a_refused_driver(refusal: Trouble, type_: str, state: str) -> None:
+    found = tell(job(), refusal, cluster=READY)
+    told = conditions(found)
+    assert (told[type_]["status"], told[type_]["reason"]) == (str(type_ == "Failed"), refusal.reason)
+    assert told[type_]["message"] == refusal.message
+    assert found["state"] == state
+    assert ("Failed" in told) is (type_ == "Failed")
+
+
+@pytest.mark.parametrize("refusal", [INVALID, NOT_NOW])
+def test_a_refused_change_does_not_end_a_driver_that_runs(refusal: Trouble) -> None:
+    found = tell(OWN, refusal, cluster=OWN_READY, driver=batch_job(), pods=[pod()])
+    assert not {"Complete", "Failed"} & conditions(found).keys()
+    assert found["state"] != "Failed"
 
 
 @pytest.mark.parametrize(
@@ -712,8 +843,7 @@ def test_a_refused_driver(for_good: bool, type_: str, reason: str, message: str,
     ],
 )
 def test_the_state_in_one_word(item: Object, seen: Object, state: str) -> None:
-    found = decide(item, **seen).status
-    assert found is not None
+    found = tell(item, **seen)
     assert found["state"] == state
     assert ("duration" in found) is (state in ("Complete", "Failed"))
 
@@ -737,15 +867,11 @@ def test_the_state_in_one_word(item: Object, seen: Object, state: str) -> None:
 def test_duration(seconds: int, duration: str) -> None:
     end = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
     complete = batch_job(COMPLETE, startTime=EARLIER, completionTime=end)
-    found = decide(job(), cluster=READY, driver=complete).status
-    assert found is not None
+    found = tell(job(), cluster=READY, driver=complete)
     assert found["duration"] == duration
 
 
 def test_the_duration_of_a_failure_is_until_it_was_seen() -> None:
-    found = decide(job(), cluster=READY, driver=batch_job(FAILED, startTime=EARLIER)).status
-    assert found is not None
-    assert found["duration"] == "1d3h"
-    never_started = decide(job(), cluster=READY, driver=batch_job(FAILED)).status
-    assert never_started is not None
-    assert never_started["duration"] == "0s"
+    assert tell(job(), cluster=READY, driver=batch_job(FAILED, startTime=EARLIER))["duration"] == "1d3h"
+    # It never started.
+    assert tell(job(), cluster=READY, driver=batch_job(FAILED))["duration"] == "0s"

@@ -1,14 +1,15 @@
 """Which of several operators leads."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from copy import deepcopy
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import pytest
-from operating import NOW, Clock
+from operating import NOW, Result, run
 
 from trireme_operator import lease
 from trireme_operator.api import Object
@@ -70,15 +71,16 @@ class Leases:
     def __init__(self) -> None:
         self.lease: Object | None = None
         self.broken = False
+        self.silent = False
         self.writes = 0
 
     async def get_lease(self, namespace: str, name: str) -> Object | None:
         assert (namespace, name) == ("trireme-system", "trireme-operator")
-        self._answer()
+        await self._answer()
         return deepcopy(self.lease)
 
     async def put_lease(self, wanted: Object) -> bool:
-        self._answer()
+        await self._answer()
         assert (wanted["metadata"]["namespace"], wanted["metadata"]["name"]) == ("trireme-system", "trireme-operator")
         version = self.lease["metadata"]["resourceVersion"] if self.lease else None
         if wanted["metadata"].get("resourceVersion") != version:
@@ -92,28 +94,44 @@ class Leases:
         assert self.lease
         return str(self.lease["spec"]["holderIdentity"])
 
-    def _answer(self) -> None:
+    async def _answer(self) -> None:
         if self.broken:
             raise httpx2.ConnectError("no route")
+        if self.silent:
+            await asyncio.get_running_loop().create_future()
 
 
 class World:
-    """Leases, and a clock that goes on only while an operator sleeps."""
+    """Leases, and the loop's clock, which goes on only while an operator waits."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.leases = Leases()
-        self.clock = Clock()
-        self.slept = 0.0
         self.on_sleep: Any = lambda: None
-        monkeypatch.setattr(lease, "asyncio", SimpleNamespace(sleep=self._sleep))
+        self.ended = 0.0
+        monkeypatch.setattr(lease, "asyncio", SimpleNamespace(sleep=self._sleep, wait_for=asyncio.wait_for))
+
+    @property
+    def waited(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def clock(self) -> datetime:
+        return NOW + timedelta(seconds=self.waited)
+
+    def run(self, test: Callable[[], Awaitable[Result]]) -> Result:
+        async def whole() -> Result:
+            try:
+                return await test()
+            finally:
+                self.ended = self.waited
+
+        return run(whole)
 
     def operator(self, identity: str) -> Leadership:
         return Leadership(self.leases, "trireme-system", identity, self.clock)  # type: ignore[arg-type]
 
     async def _sleep(self, seconds: float) -> None:
-        self.slept += seconds
-        assert self.slept < 600, "waits for ever"
-        self.clock.pass_(seconds)
+        await asyncio.sleep(seconds)
+        assert self.waited < 600, "waits for ever"
         self.on_sleep()
 
 
@@ -123,8 +141,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def test_the_first_leads_at_once(world: World) -> None:
-    asyncio.run(world.operator("a").acquire())
-    assert (world.leases.holder(), world.slept) == ("a", 0)
+    world.run(world.operator("a").acquire)
+    assert (world.leases.holder(), world.ended) == ("a", 0)
 
 
 def test_the_next_one_waits_until_the_holder_is_silent(world: World) -> None:
@@ -132,12 +150,12 @@ def test_the_next_one_waits_until_the_holder_is_silent(world: World) -> None:
         await world.operator("a").acquire()
         await world.operator("b").acquire()
 
-    asyncio.run(test())
+    world.run(test)
     assert world.leases.holder() == "b"
     assert world.leases.lease is not None
     assert world.leases.lease["spec"]["leaseTransitions"] == 1
     # Its own clock's, from when it first saw the lease.
-    assert 15 <= world.slept <= 17
+    assert 15 <= world.ended <= 17
 
 
 def test_a_holder_that_renews_is_never_overtaken(world: World) -> None:
@@ -147,12 +165,12 @@ def test_a_holder_that_renews_is_never_overtaken(world: World) -> None:
         await first.acquire()
         tried = []
         for _ in range(20):
-            world.clock.pass_(5)
+            await asyncio.sleep(5)
             assert await first._try()
             tried.append(await second._try())
         return tried
 
-    assert not any(asyncio.run(test()))
+    assert not any(world.run(test))
     assert world.leases.holder() == "a"
 
 
@@ -164,8 +182,8 @@ def test_a_lease_that_was_given_up_is_had_soon(world: World) -> None:
         assert world.leases.holder() == ""
         await world.operator("b").acquire()
 
-    asyncio.run(test())
-    assert (world.leases.holder(), world.slept) == ("b", 0)
+    world.run(test)
+    assert (world.leases.holder(), world.ended) == ("b", 0)
 
 
 def test_only_ones_own_lease_is_given_up(world: World) -> None:
@@ -175,7 +193,7 @@ def test_only_ones_own_lease_is_given_up(world: World) -> None:
         await world.operator("b").acquire()
         await world.operator("a").release()
 
-    asyncio.run(test())
+    world.run(test)
     assert (world.leases.holder(), world.leases.writes) == ("b", 1)
 
 
@@ -192,7 +210,7 @@ def test_of_two_writers_at_once_one_leads(world: World) -> None:
         world.leases.get_lease = late  # type: ignore[method-assign]
         return [won, await b._try()]
 
-    assert asyncio.run(test()) == [True, False]
+    assert world.run(test) == [True, False]
     assert world.leases.holder() == "a"
 
 
@@ -200,11 +218,11 @@ def test_a_lease_is_waited_for_while_it_can_not_be_read(world: World) -> None:
     world.leases.broken = True
 
     def mend() -> None:
-        world.leases.broken = world.slept < 20
+        world.leases.broken = world.waited < 20
 
     world.on_sleep = mend
-    asyncio.run(world.operator("a").acquire())
-    assert (world.leases.holder(), world.slept) == ("a", 20)
+    world.run(world.operator("a").acquire)
+    assert (world.leases.holder(), world.ended) == ("a", 20)
 
 
 def test_a_lease_is_kept_until_another_has_it(world: World) -> None:
@@ -224,7 +242,7 @@ def test_a_lease_is_kept_until_another_has_it(world: World) -> None:
         await leader.acquire()
         await leader.keep()
 
-    asyncio.run(test())
+    world.run(test)
     assert world.leases.holder() == "b"
     # One write each time, until the tenth.
     assert renewals[:10] == list(range(1, 11))
@@ -232,7 +250,7 @@ def test_a_lease_is_kept_until_another_has_it(world: World) -> None:
 
 def test_a_lease_that_can_not_be_renewed_is_lost_before_another_may_take_it(world: World) -> None:
     def break_() -> None:
-        world.leases.broken = world.slept > 20
+        world.leases.broken = world.waited > 20
 
     world.on_sleep = break_
 
@@ -241,14 +259,14 @@ def test_a_lease_that_can_not_be_renewed_is_lost_before_another_may_take_it(worl
         await leader.acquire()
         await leader.keep()
 
-    asyncio.run(test())
+    world.run(test)
     # The last renewal was at 20 s.
-    assert 20 < world.slept < 20 + 15
+    assert 20 < world.ended < 20 + 15
 
 
 def test_a_short_failure_does_not_lose_the_lease(world: World) -> None:
     def hiccup() -> None:
-        world.leases.broken = world.slept in (5, 15, 25) or world.slept > 100
+        world.leases.broken = round(world.waited) in (5, 15, 25) or world.waited > 100
 
     world.on_sleep = hiccup
 
@@ -257,5 +275,35 @@ def test_a_short_failure_does_not_lose_the_lease(world: World) -> None:
         await leader.acquire()
         await leader.keep()
 
-    asyncio.run(test())
-    assert world.slept > 100
+    world.run(test)
+    assert world.ended > 100
+
+
+def test_a_server_that_does_not_answer_does_not_keep_a_lease_past_its_time(world: World) -> None:
+    def fall_silent() -> None:
+        world.leases.silent = world.waited > 20
+
+    world.on_sleep = fall_silent
+
+    async def test() -> None:
+        leader = world.operator("a")
+        await leader.acquire()
+        await leader.keep()
+
+    world.run(test)
+    assert 20 < world.ended <= 20 + 15
+
+
+def test_a_server_that_answers_again_in_time_does_not_lose_the_lease(world: World) -> None:
+    def hiccup() -> None:
+        world.leases.silent = 20 < world.waited < 26 or world.waited > 100
+
+    world.on_sleep = hiccup
+
+    async def test() -> None:
+        leader = world.operator("a")
+        await leader.acquire()
+        await leader.keep()
+
+    world.run(test)
+    assert world.ended > 100

@@ -1,15 +1,16 @@
 """What plans are made with: conditions, differences, troubles of pods, quantities."""
 
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from operating import EARLIER, STAMP, condition
+from operating import EARLIER, STAMP, condition, merged
 
 from trireme_operator.api import Object
 from trireme_operator.plan.conditions import Condition, find, is_true, merge, moment, timestamp
-from trireme_operator.plan.difference import holds, must_apply
-from trireme_operator.plan.pods import Trouble, ended, not_made, of_deployment, of_pods
+from trireme_operator.plan.difference import correction, holds, merge_patch, must_apply, sealed
+from trireme_operator.plan.pods import Fields, Trouble, ended, not_made, of_deployment, of_pods
 from trireme_operator.quantity import mebibytes, number
 
 
@@ -92,6 +93,7 @@ HOLDS = [
     ({"a": None}, {}),
     ({"limits": {"cpu": "1000m", "memory": "1024Mi"}}, {"limits": {"cpu": "1", "memory": "1Gi"}}),
     ([{"resources": {"requests": {"cpu": 1}}}], [{"resources": {"requests": {"cpu": "1"}}}]),
+    ({"requests": {}}, {}),
 ]
 DIFFERS = [
     (1, 2),
@@ -117,6 +119,10 @@ DIFFERS = [
     ({"limits": {"cpu": "1001m"}}, {"limits": {"cpu": "1"}}),
     ({"limits": {"cpu": "1"}}, {"limits": {}}),
     ({"requests": {"cpu": "many"}}, {"requests": {"cpu": "1"}}),
+    # A limit that was added, or that is to go, is a limit.
+    ({"limits": {"cpu": "1"}}, {"limits": {"cpu": "1", "memory": "1Gi"}}),
+    ({"limits": {}}, {"limits": {"memory": "1Gi"}}),
+    ([{"requests": {"cpu": "1"}}], [{"requests": {"cpu": "1", "gpu": 1}}]),
 ]
 
 
@@ -139,6 +145,68 @@ def test_must_apply(found: Object | None, expected: bool) -> None:
 
 def test_an_empty_object_that_is_missing_must_be_applied() -> None:
     assert must_apply({}, None) is True
+
+
+def test_an_object_is_sealed_with_all_that_is_in_it() -> None:
+    item = {"metadata": {"name": "x", "annotations": {"mine": "yes"}}, "spec": {"a": {"b": 1, "c": [2]}}}
+    before = deepcopy(item)
+    found = sealed(item)
+    assert item == before
+    seal = found["metadata"]["annotations"].pop("trireme.dev/applied")
+    assert found == item
+    # It is a value of an annotation, and the same however the keys come.
+    other_order = {"spec": {"a": {"c": [2], "b": 1}}, "metadata": item["metadata"]}
+    assert sealed(other_order)["metadata"]["annotations"]["trireme.dev/applied"] == seal
+    for changed in (
+        {**item, "spec": {"a": {"b": 1}}},
+        {**item, "spec": {"a": {"b": 2, "c": [2]}}},
+        {**item, "metadata": {"name": "x"}},
+    ):
+        assert sealed(changed)["metadata"]["annotations"]["trireme.dev/applied"] != seal
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "expected"),
+    [
+        ({"a": 1}, {"a": 1, "added": 2}, {}),
+        ({"a": 1}, {"a": 2}, {"a": 1}),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3, "d": 4}}, {"a": {"c": 2}}),
+        ({"a": {"b": 1}}, {"a": None}, {"a": {"b": 1}}),
+        ({"a": {"b": 1}}, {}, {"a": {"b": 1}}),
+        # A list goes whole: a merge patch replaces it.
+        ({"a": [1]}, {"a": [1, 2]}, {"a": [1]}),
+        ({"a": []}, {"a": [1]}, {"a": []}),
+        ({"a": [{"b": 1}], "c": 1}, {"a": [{"b": 1, "default": 2}], "c": 1}, {}),
+        ({"a": [{"b": 1}]}, {"a": [{"b": 1, "default": 2}, {"b": 3}]}, {"a": [{"b": 1}]}),
+        ({"a": {}, "b": "", "c": []}, {}, {}),
+    ],
+)
+def test_what_others_added_to_lists_is_corrected(wanted: Object, found: Object, expected: Object) -> None:
+    assert correction(wanted, found) == expected
+    assert holds(wanted, merged(found, expected))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({}, {}, {}),
+        ({"a": 1}, {"a": 1}, {}),
+        ({"a": 1}, {"a": 2}, {"a": 2}),
+        ({"a": 1}, {}, {"a": None}),
+        ({}, {"a": {"b": 1}}, {"a": {"b": 1}}),
+        # A key that is gone from a map below goes, too.
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1}}, {"a": {"c": None}}),
+        ({"a": {"b": 1}}, {"a": {}}, {"a": {"b": None}}),
+        ({"a": {"b": {"c": 1, "d": 2}}}, {"a": {"b": {"d": 3}}}, {"a": {"b": {"c": None, "d": 3}}}),
+        ({"a": {"b": 1}}, {"a": 1}, {"a": 1}),
+        ({"a": 1}, {"a": {"b": 1}}, {"a": {"b": 1}}),
+        ({"a": [{"b": 1, "c": 2}]}, {"a": [{"b": 1}]}, {"a": [{"b": 1}]}),
+        ({"a": [1, 2]}, {"a": [1, 2]}, {}),
+    ],
+)
+def test_a_merge_patch_leads_from_one_map_to_another(before: Object, after: Object, expected: Object) -> None:
+    assert merge_patch(before, after) == expected
+    assert merged(before, expected) == after
 
 
 @pytest.mark.parametrize(
@@ -204,6 +272,7 @@ def stopped(code: int, reason: str = "Error", message: str = "") -> Object:
     return {"terminated": {"exitCode": code, "reason": reason, "message": message}}
 
 
+FIELDS = Fields("spec.image", "spec.resources")
 IMAGE = Trouble("ImagePullBackOff", "spec.image: mine:1 can't be pulled: correct its name, or give access to it")
 MEMORY = Trouble("OOMKilled", "the worker used more memory than spec.resources.limits.memory gives it (exit code 137)")
 CRASHES = Trouble("CrashLoopBackOff", "the worker ended with exit code 1: no module")
@@ -258,7 +327,7 @@ UNSCHEDULABLE = {
     ],
 )
 def test_why_pods_do_not_run(pods: list[Object], trouble: Trouble | None) -> None:
-    assert of_pods(pods, "spec") == trouble
+    assert of_pods(pods, FIELDS) == trouble
 
 
 @pytest.mark.parametrize(
@@ -273,6 +342,13 @@ def test_why_pods_do_not_run(pods: list[Object], trouble: Trouble | None) -> Non
         (
             'Error creating: Pod "a-0" is invalid: spec.x: no',
             Trouble("FailedCreate", "pods can't be made: spec.x: no"),
+        ),
+        (
+            'create Pod a-broker-0 in StatefulSet a-broker failed error: pods "a-broker-0" is forbidden: '
+            "exceeded quota: small, requested: cpu=1",
+            Trouble(
+                "QuotaExceeded", "exceeded quota: small, requested: cpu=1: lower the resources, or raise the quota"
+            ),
         ),
         ("no such account", Trouble("FailedCreate", "pods can't be made: no such account")),
     ],
@@ -294,4 +370,4 @@ def test_why_pods_are_not_made(message: str, trouble: Trouble) -> None:
     ],
 )
 def test_the_last_line_tells_how_a_container_ended(message: str, expected: str) -> None:
-    assert ended(stopped(3, message=message)["terminated"], "spec") == expected
+    assert ended(stopped(3, message=message)["terminated"], FIELDS) == expected

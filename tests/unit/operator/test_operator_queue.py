@@ -1,47 +1,16 @@
 """Which key is reconciled next, and when."""
 
 import asyncio
-import selectors
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from operating import run
 
 from trireme_operator.api import Key
 from trireme_operator.queue import Queue
 
 A, B, C = (Key("WorkerCluster", "team", name) for name in "abc")
-
-
-class _NoWait(selectors.DefaultSelector):  # type: ignore[valid-type, misc]
-    """Instead of waiting, says how long it would have."""
-
-    waited = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        if timeout is None:
-            raise AssertionError("waits for ever")
-        self.waited += max(timeout, 0)
-        return super().select(0)
-
-
-class _Loop(asyncio.SelectorEventLoop):
-    """A loop whose clock goes on only by what it would have waited."""
-
-    def __init__(self) -> None:
-        self._no_wait = _NoWait()
-        super().__init__(self._no_wait)
-
-    def time(self) -> float:
-        return self._no_wait.waited
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def whole() -> None:
-        await test()
-
-    with asyncio.Runner(loop_factory=_Loop) as runner:
-        runner.run(whole())
 
 
 def now() -> float:

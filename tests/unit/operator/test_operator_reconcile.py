@@ -3,19 +3,25 @@
 import asyncio
 from collections import Counter
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
-from operating import CHART_KIND_NAMES, ENGINES, NAMESPACE, Crash, Twin, cluster, conditions, job
+from operating import CHART_KIND_NAMES, ENGINES, NAMESPACE, Crash, Twin, charts, cluster, conditions, environment, job
 
 from trireme_operator.api import Key, Object, key_of
+from trireme_operator.charts import Charts, InProcess
 from trireme_operator.client import Refused
+from trireme_operator.reconcile import Reconciler
 
 NUMBERS = Key("WorkerCluster", NAMESPACE, "numbers")
 MEAN = Key("WorkerJob", NAMESPACE, "mean")
 WORKERS = Key("Deployment", NAMESPACE, "numbers-worker")
 DRIVER = Key("Job", NAMESPACE, "mean-driver")
 OWN = Key("WorkerCluster", NAMESPACE, "mean")
+SCRIPT = Key("ConfigMap", NAMESPACE, "mean-script")
+BROKER = Key("StatefulSet", NAMESPACE, "numbers-broker")
+SECRET = Key("Secret", NAMESPACE, "numbers-auth")
 # Without a script, the Job is all that there is of a driver.
 COMMAND = {"command": ["python", "-m", "mean"]}
 
@@ -103,9 +109,9 @@ def test_what_is_no_longer_rendered_goes() -> None:
     written = reconcile(twin, NUMBERS)
     assert ("delete", broker) in written
     assert ("delete", Key("Service", NAMESPACE, "numbers-broker")) in written
-    # Last, when all that takes its place is there.
+    # When all that takes its place is there, and before the status tells how it stands.
     verbs = [verb for verb, _ in written]
-    assert verbs.index("delete") > max(place for place, verb in enumerate(verbs) if verb != "delete")
+    assert verbs == sorted(verbs, key=["apply", "delete", "status", "event"].index)
     assert WORKERS in twin.objects
 
 
@@ -282,30 +288,39 @@ def cluster_story(engine: str) -> Any:
     return story
 
 
-async def job_story(twin: Twin) -> None:
-    twin.put(fresh(job(driver=COMMAND, ttlSecondsAfterFinished=60, **template(engine="celery"))))
-    await twin.settle()
+def job_story(driver: Object) -> Any:
+    async def story(twin: Twin) -> None:
+        twin.put(fresh(job(driver=driver, ttlSecondsAfterFinished=60, **template(engine="celery"))))
+        await twin.settle()
+
+    return story
 
 
-async def suspended_story(twin: Twin) -> None:
-    twin.put(fresh(job(driver=COMMAND, suspend=True, **template())))
-    await twin.settle()
-    change(twin, MEAN, suspend=False)
-    await twin.settle()
+def suspended_story(driver: Object) -> Any:
+    async def story(twin: Twin) -> None:
+        twin.put(fresh(job(driver=driver, suspend=True, **template())))
+        await twin.settle()
+        change(twin, MEAN, suspend=False)
+        await twin.settle()
+
+    return story
 
 
-async def borrowing_story(twin: Twin) -> None:
-    twin.put(fresh(job(driver=COMMAND)))
-    await twin.settle()
-    twin.put(fresh(cluster(replicas=1)))
-    await twin.settle()
+def borrowing_story(driver: Object) -> Any:
+    async def story(twin: Twin) -> None:
+        twin.put(fresh(job(driver=driver)))
+        await twin.settle()
+        twin.put(fresh(cluster(replicas=1)))
+        await twin.settle()
+
+    return story
 
 
+JOB_STORIES = {"job": job_story, "suspended job": suspended_story, "borrowing job": borrowing_story}
 STORIES = {
     **{engine: cluster_story(engine) for engine in ENGINES},
-    "job": job_story,
-    "suspended job": suspended_story,
-    "borrowing job": borrowing_story,
+    **{name: story(COMMAND) for name, story in JOB_STORIES.items()},
+    **{f"{name} with a script": story({"script": "print(1)"}) for name, story in JOB_STORIES.items()},
 }
 
 
@@ -323,6 +338,8 @@ def test_a_crash_after_any_write_ends_the_same(story: str) -> None:
         # The password was not changed under a broker that runs.
         assert sum(key.kind == "Secret" for key in twin.objects) == sum(key.kind == "Secret" for key in whole.objects)
         assert twin.writes.count(("create", DRIVER)) <= 2
+        # Without it, the driver's pod would wait for ever.
+        assert (SCRIPT in twin.objects) is ("script" in story)
     assert crashes == len(whole.writes)
 
 
@@ -459,7 +476,7 @@ def test_items_that_others_add_to_a_list_are_removed() -> None:
     twin.apply = keeping  # type: ignore[method-assign]
     assert reconcile(twin, NUMBERS)[:2] == [
         ("apply", WORKERS),
-        ("overwrite", WORKERS),
+        ("patch", WORKERS),
     ]
     assert twin.objects[WORKERS]["spec"] == before
     assert reconcile(twin, NUMBERS) == []
@@ -488,6 +505,37 @@ def test_a_cluster_that_does_not_start_is_looked_at_closely(there: bool, failed:
     assert reconcile(twin, NUMBERS) == []
 
 
+def reason(twin: Twin, key: Key, type_: str) -> tuple[str, str]:
+    found = conditions(twin.objects[key]["status"])[type_]
+    return found["status"], found["reason"]
+
+
+@pytest.mark.parametrize(
+    ("there", "failed", "expected"),
+    [
+        (False, None, "CodeNotFound"),
+        (False, "no such account", "CodeNotFound"),
+        (True, "no such account", "FailedCreate"),
+        (True, None, "Starting"),
+    ],
+)
+def test_a_driver_whose_program_is_missing_is_looked_at_closely(there: bool, failed: str | None, expected: str) -> None:
+    twin = settled(cluster(replicas=1))
+    if there:
+        twin.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "program", "namespace": NAMESPACE}})
+    if failed:
+        twin.failed_creates[DRIVER] = failed
+    twin.put(fresh(job(driver={"code": {"configMap": "program"}})))
+    for _ in range(2):
+        reconcile(twin, MEAN)
+    twin.clock.pass_(3)
+    reconcile(twin, MEAN)
+    assert reason(twin, MEAN, "DriverRunning") == ("False", expected)
+    if expected == "CodeNotFound":
+        message = conditions(twin.objects[MEAN]["status"])["DriverRunning"]["message"]
+        assert message.startswith("spec.driver.code.configMap: there is no ConfigMap program ")
+
+
 def test_a_driver_without_a_pod_is_looked_at_closely() -> None:
     twin = settled(cluster(replicas=1))
     twin.put(fresh(job(driver=COMMAND)))
@@ -499,3 +547,294 @@ def test_a_driver_without_a_pod_is_looked_at_closely() -> None:
     reconcile(twin, MEAN)
     assert conditions(twin.objects[MEAN]["status"])["DriverRunning"]["reason"] == "QuotaExceeded"
     assert reconcile(twin, MEAN) == []
+
+
+def namesake(item: Object) -> Object:
+    """Return the item as made anew after one of its name was deleted."""
+    found = fresh(item)
+    return {**found, "metadata": {**found["metadata"], "uid": f"{found['metadata']['uid']}-again"}}
+
+
+def test_what_is_left_of_a_jobs_namesake_is_not_its_own() -> None:
+    twin = settled(cluster(replicas=1), job(driver={"script": "print(1)"}))
+    twin.collects_later = True
+    twin.remove(MEAN)
+    again = namesake(job(driver={"script": "print(2)"}))
+    twin.put(again)
+    for _ in range(3):
+        reconcile(twin, MEAN)
+    status = twin.objects[MEAN]["status"]
+    assert (status["state"], status["attempts"]) == ("Starting", 0)
+    assert not {"Complete", "Failed", "DriverRunning"} & conditions(status).keys()
+    twin.collect()
+    asyncio.run(twin.settle())
+    assert reason(twin, MEAN, "Complete") == ("True", "Completed")
+    for key in (DRIVER, SCRIPT):
+        (owner,) = twin.objects[key]["metadata"]["ownerReferences"]
+        assert owner["uid"] == again["metadata"]["uid"]
+    assert twin.objects[SCRIPT]["data"] == {"main.py": "print(2)"}
+
+
+def test_the_cluster_of_a_jobs_namesake_is_not_its_own() -> None:
+    twin = settled(job(suspend=True, driver=COMMAND, **template()))
+    twin.collects_later = True
+    twin.remove(MEAN)
+    twin.put(namesake(job(driver=COMMAND, **template())))
+    assert {verb for verb, _ in reconcile(twin, MEAN)} == {"status", "event"}
+    assert reason(twin, MEAN, "ClusterReady") == ("False", "NameTaken")
+    twin.collects_later = False
+    twin.collect()
+    asyncio.run(twin.settle())
+    assert reason(twin, MEAN, "Complete") == ("True", "Completed")
+
+
+def test_a_cluster_waits_for_its_namesakes_objects_to_go() -> None:
+    twin = settled(cluster("celery", replicas=1))
+    twin.collects_later = True
+    twin.remove(NUMBERS)
+    twin.put(namesake(cluster("celery", replicas=2)))
+    before = deepcopy(twin.objects[WORKERS])
+    assert {verb for verb, _ in reconcile(twin, NUMBERS)} == {"status", "event"}
+    assert reason(twin, NUMBERS, "Ready") == ("False", "NameTaken")
+    assert twin.objects[WORKERS] == before
+    # The Secret is the last to go: meanwhile it looks as if there were one.
+    for key in list(twin.objects):
+        if key not in (NUMBERS, SECRET):
+            twin.remove(key)
+    reconcile(twin, NUMBERS)
+    twin.collect()
+    assert SECRET not in twin.objects
+    twin.clock.pass_(3)
+    reconcile(twin, NUMBERS)
+    assert SECRET in twin.objects
+    asyncio.run(twin.settle())
+    assert reason(twin, NUMBERS, "Ready") == ("True", "Ready")
+
+
+def test_a_secret_that_was_deleted_is_made_again_when_it_is_missed() -> None:
+    twin = settled(cluster("celery", replicas=1))
+    twin.remove(SECRET)
+    # Nobody needs it as long as all runs.
+    twin.clock.pass_(60)
+    assert reconcile(twin, NUMBERS) == []
+    broker = twin.objects[BROKER]
+    twin.put({**broker, "status": {**broker["status"], "readyReplicas": 0}})
+    reconcile(twin, NUMBERS)
+    twin.clock.pass_(2)
+    assert reconcile(twin, NUMBERS) == []
+    twin.clock.pass_(1)
+    assert ("create", SECRET) in reconcile(twin, NUMBERS)
+    assert len(twin.objects[SECRET]["stringData"]["password"]) == 48
+
+
+def test_what_took_the_place_of_something_to_prune_is_left() -> None:
+    twin = settled(cluster("celery", replicas=1))
+    service = Key("Service", NAMESPACE, "numbers-broker")
+    twin.watches_lag = True
+    theirs = {**twin.objects[service], "metadata": {"name": service.name, "namespace": NAMESPACE, "uid": "theirs"}}
+    twin.objects.pop(service)
+    twin.put(theirs)
+    change(twin, NUMBERS, values={"broker": {"url": "redis://elsewhere:6379"}})
+    twin.store.put(twin.objects[NUMBERS])
+    written = reconcile(twin, NUMBERS)
+    assert ("delete", service) in written
+    assert twin.objects[service]["metadata"]["uid"] == "theirs"
+    assert BROKER not in twin.objects
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_answers_are_remembered_until_the_watches_catch_up(engine: str) -> None:
+    twin = Twin(watches_lag=True)
+    twin.put(fresh(cluster(engine, replicas=2)))
+    twin.catch_up()
+    reconcile(twin, NUMBERS)
+    assert reconcile(twin, NUMBERS) == []
+    twin.catch_up()
+    assert reconcile(twin, NUMBERS) == []
+
+
+def test_the_status_is_of_what_there_is_after_the_writes() -> None:
+    twin = Twin(watches_lag=True)
+    twin.put(fresh(cluster(replicas=2)))
+    twin.catch_up()
+    reconcile(twin, NUMBERS)
+    assert twin.objects[NUMBERS]["status"]["capacity"].keys() == {"threads", "memory"}
+
+
+def newer(item: Object) -> Object:
+    return {**item, "metadata": {**item["metadata"], "resourceVersion": "99999"}}
+
+
+@pytest.mark.parametrize("meanwhile", ["changed", "removed"])
+def test_an_old_answer_does_not_hide_what_the_watches_saw_since(meanwhile: str) -> None:
+    twin = settled(cluster(replicas=2))
+    apply, write_status = twin.apply, twin.write_status
+    twin.watches_lag = True
+
+    def see(key: Key) -> None:
+        if meanwhile == "changed":
+            twin.store.put(newer(twin.objects[key]))
+        else:
+            twin.store.remove(key)
+
+    async def apply_(item: Object) -> Object:
+        answer = await apply(item)
+        see(key_of(item))
+        return answer
+
+    async def write_status_(key: Key, status: Object) -> None:
+        await write_status(key, status)
+        see(key)
+
+    twin.apply, twin.write_status = apply_, write_status_  # type: ignore[method-assign]
+    change(twin, NUMBERS, replicas=3)
+    twin.store.put(twin.objects[NUMBERS])
+    assert {("apply", WORKERS), ("status", NUMBERS)} <= set(reconcile(twin, NUMBERS))
+    for key in (WORKERS, NUMBERS):
+        found = twin.store.get(key)
+        assert (found and found["metadata"]["resourceVersion"]) == ("99999" if meanwhile == "changed" else None)
+
+
+def test_a_cluster_whose_broker_is_elsewhere() -> None:
+    broker = {"broker": {"url": "redis://elsewhere:6379"}}
+    twin = settled(cluster("celery", replicas=1, values=broker), job(driver=COMMAND))
+    assert BROKER not in twin.objects
+    assert reason(twin, NUMBERS, "Ready") == ("True", "Ready")
+    assert twin.objects[NUMBERS]["status"]["endpoints"] == []
+    assert reason(twin, MEAN, "Complete") == ("True", "Completed")
+    found = environment(twin.objects[DRIVER]["spec"]["template"]["spec"])
+    assert found["CELERY_BROKER_URL"] == "redis://elsewhere:6379"
+    assert "REDIS_PASSWORD" not in found
+    # With no workers, it is not ready.
+    item = twin.objects[WORKERS]
+    twin.put({**item, "status": {**item["status"], "readyReplicas": 0}})
+    reconcile(twin, NUMBERS)
+    assert reason(twin, NUMBERS, "Ready") == ("False", "NoWorkers")
+
+
+def test_the_size_of_a_cluster_among_its_values_is_refused() -> None:
+    twin = settled(cluster(replicas=2))
+    change(twin, NUMBERS, values={"replicas": 5})
+    assert {verb for verb, _ in reconcile(twin, NUMBERS)} == {"status", "event"}
+    assert reason(twin, NUMBERS, "Ready") == ("False", "InvalidSpec")
+    assert "spec.values.replicas" in conditions(twin.objects[NUMBERS]["status"])["Ready"]["message"]
+    assert twin.objects[WORKERS]["spec"]["replicas"] == 2
+
+
+def test_images_come_from_the_operators_registry() -> None:
+    twin = Twin()
+    twin.put(fresh(cluster()))
+    asyncio.run(Reconciler(twin.store, twin, charts, twin.clock, "registry.example").reconcile(NUMBERS))
+    (container,) = twin.objects[WORKERS]["spec"]["template"]["spec"]["containers"]
+    assert container["image"].startswith("registry.example/")
+
+
+def test_a_chart_that_is_not_there_is_told(tmp_path: Path) -> None:
+    twin = Twin()
+    twin.put(fresh(cluster()))
+    asyncio.run(Reconciler(twin.store, twin, Charts(tmp_path, InProcess()), twin.clock).reconcile(NUMBERS))
+    assert reason(twin, NUMBERS, "Ready") == ("False", "InvalidSpec")
+
+
+def test_a_change_of_the_workers_is_progress_before_their_deployment_is_looked_at() -> None:
+    twin = settled(cluster(replicas=2))
+    change(twin, NUMBERS, image="another")
+    reconcile(twin, NUMBERS)
+    assert reason(twin, NUMBERS, "Progressing") == ("True", "WorkersChanging")
+    asyncio.run(twin.settle())
+    assert reason(twin, NUMBERS, "Progressing") == ("False", "Settled")
+
+
+def test_a_field_that_is_no_longer_asked_for_goes() -> None:
+    twin = settled(cluster(replicas=1, values={"podLabels": {"mine": "yes"}}))
+    assert "mine" in twin.objects[WORKERS]["spec"]["template"]["metadata"]["labels"]
+    change(twin, NUMBERS, values={})
+    assert ("apply", WORKERS) in reconcile(twin, NUMBERS)
+    assert "mine" not in twin.objects[WORKERS]["spec"]["template"]["metadata"]["labels"]
+    twin = settled(job(suspend=True, **template(drainSeconds=5)))
+    change(twin, MEAN, **template())
+    assert ("apply", OWN) in reconcile(twin, MEAN)
+    assert "drainSeconds" not in twin.objects[OWN]["spec"]
+
+
+def test_a_limit_that_was_added_by_hand_goes() -> None:
+    twin = settled(cluster(replicas=1))
+    workers = deepcopy(twin.objects[WORKERS])
+    before = deepcopy(workers["spec"])
+    workers["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["vendor.com/gpu"] = "1"
+    twin.put(workers)
+    reconcile(twin, NUMBERS)
+    assert twin.objects[WORKERS]["spec"] == before
+
+
+def test_a_field_that_is_gone_from_a_map_of_a_status_is_removed() -> None:
+    twin = settled(cluster())
+    item = twin.objects[NUMBERS]
+    status = {**item["status"], "capacity": {**item["status"]["capacity"], "ancient": "1"}}
+    twin.put({**item, "status": status})
+    assert ("status", NUMBERS) in reconcile(twin, NUMBERS)
+    assert "ancient" not in twin.objects[NUMBERS]["status"]["capacity"]
+    assert reconcile(twin, NUMBERS) == []
+
+
+def test_a_job_waits_for_a_cluster_that_is_suspended() -> None:
+    twin = settled(cluster(replicas=1, suspend=True), job(driver=COMMAND))
+    assert reason(twin, NUMBERS, "Ready") == ("False", "Suspended")
+    assert reason(twin, MEAN, "ClusterReady") == ("False", "Suspended")
+    assert DRIVER not in twin.objects
+    change(twin, NUMBERS, suspend=False)
+    asyncio.run(twin.settle())
+    assert reason(twin, MEAN, "Complete") == ("True", "Completed")
+
+
+@pytest.mark.parametrize("spec", [{"suspend": True}, {"image": "another"}])
+def test_a_job_does_not_trust_what_a_cluster_said_before_its_spec_was_changed(spec: Object) -> None:
+    twin = settled(cluster(replicas=1))
+    change(twin, NUMBERS, **spec)
+    twin.put(fresh(job(driver=COMMAND)))
+    reconcile(twin, MEAN)
+    assert DRIVER not in twin.objects
+    reconcile(twin, NUMBERS)
+    reconcile(twin, MEAN)
+    assert (DRIVER in twin.objects) is ("suspend" not in spec)
+
+
+def test_a_script_is_put_back_while_its_driver_is_there() -> None:
+    twin = settled(cluster(replicas=1))
+    twin.put(fresh(job(driver={"script": "print(1)"})))
+    reconcile(twin, MEAN)
+    assert DRIVER in twin.objects
+    twin.remove(SCRIPT)
+    assert ("apply", SCRIPT) in reconcile(twin, MEAN)
+    asyncio.run(twin.settle())
+    twin.remove(SCRIPT)
+    assert reconcile(twin, MEAN) == []
+
+
+def test_a_refused_change_of_a_template_leaves_the_driver_running() -> None:
+    twin = settled(job(suspend=True, driver=COMMAND, **template()))
+    change(twin, MEAN, suspend=False)
+    for key in (MEAN, OWN):
+        reconcile(twin, key)
+    twin.control()
+    for key in (OWN, MEAN):
+        reconcile(twin, key)
+    assert DRIVER in twin.objects
+    apply = twin.apply
+    refusing(twin, "WorkerCluster", for_good=True)
+    change(twin, MEAN, **template(replicas=3))
+    with pytest.raises(Refused):
+        reconcile(twin, MEAN)
+    assert not {"Complete", "Failed"} & conditions(twin.objects[MEAN]["status"]).keys()
+    assert DRIVER in twin.objects
+    assert OWN in twin.objects
+    twin.apply = apply  # type: ignore[method-assign]
+    asyncio.run(twin.settle())
+    assert reason(twin, MEAN, "Complete") == ("True", "Completed")
+
+
+def test_a_script_is_there_before_the_driver() -> None:
+    twin = settled(cluster(replicas=1))
+    twin.put(fresh(job(driver={"script": "print(1)"})))
+    written = reconcile(twin, MEAN)
+    assert written.index(("apply", SCRIPT)) < written.index(("create", DRIVER))
