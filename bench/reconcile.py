@@ -502,6 +502,7 @@ def main() -> None:
         finally:
             cluster.end()
         print("\n".join(lines), flush=True)
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text("\n".join(lines) + "\n")
 
 

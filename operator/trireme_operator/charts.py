@@ -14,7 +14,8 @@ from trireme_operator.api import CHART_KINDS, Object
 
 _ORDER = {kind.kind: position for position, kind in enumerate(CHART_KINDS)}
 _REMEMBERED = 256
-_HELM_SECONDS = 60
+# Less than the lease is valid, because it holds up everything else.
+_HELM_SECONDS = 5
 
 
 class ChartProblem(Exception):
@@ -72,7 +73,10 @@ class HelmCommand:
             json.dump(values, file)
             file.flush()
             command = [self._helm, "template", name, str(chart), f"--namespace={namespace}", f"--values={file.name}"]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_HELM_SECONDS, check=False)
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=_HELM_SECONDS, check=False)
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise ChartProblem(f"helm can't render: {error}") from error
         if done.returncode:
             raise ChartProblem(_reason(done.stderr))
         return re.split(r"(?m)^---\n(?=# Source: )", done.stdout)[1:]

@@ -39,11 +39,13 @@ class Refused(Exception):
         about: kind and name of the object.
         message: the API server's.
         for_good: whether only another object could be accepted: it is invalid, or a fixed field would change.
+        reason: why, in one word, where that is known.
     """
 
-    def __init__(self, about: str, message: str, for_good: bool) -> None:
+    def __init__(self, about: str, message: str, for_good: bool, reason: str = "") -> None:
         super().__init__(f"{about}: {message}")
         self.for_good = for_good
+        self.reason = reason
 
 
 FAILURES = (ApiError, httpx2.HTTPError, Refused)
@@ -56,8 +58,8 @@ class Client(Protocol):
     async def apply(self, item: Object) -> Object:
         """Apply an object, taking over its fields; return it as it is then."""
 
-    async def create(self, item: Object) -> None:
-        """Create an object unless one of its name is there."""
+    async def create(self, item: Object) -> bool:
+        """Create an object; False when one of its name is there already."""
 
     async def patch(self, patch: Patch) -> None:
         """Change an object, if it is there."""
@@ -71,8 +73,8 @@ class Client(Protocol):
     async def log_tail(self, namespace: str, pod: str, lines: int) -> str:
         """Return the last lines of a pod's log; nothing if it is gone."""
 
-    async def exists(self, kind: Kind, namespace: str, name: str) -> bool:
-        """Tell whether an object is there."""
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """Return an object, if it is there."""
 
     async def failed_create(self, item: Object) -> str | None:
         """Return why a controller last could not make pods, by its event; None if it does not say so."""
@@ -126,8 +128,8 @@ class LightkubeClient:
             applied = dict(await self._client.apply(self._typed(item), force=True))
         return _complete(applied, KINDS[item["kind"]])
 
-    async def create(self, item: Object) -> None:
-        """Create an object unless one of its name is there."""
+    async def create(self, item: Object) -> bool:
+        """Create an object; False when one of its name is there already."""
         _count("create", item["kind"])
         with _refusals(item):
             try:
@@ -135,6 +137,8 @@ class LightkubeClient:
             except ApiError as error:
                 if error.status.code != _CONFLICT:
                     raise
+                return False
+        return True
 
     async def patch(self, patch: Patch) -> None:
         """Change an object, if it is there."""
@@ -181,16 +185,15 @@ class LightkubeClient:
                 tail = (tail + piece)[-_LOG_BYTES:]
         return tail.decode(errors="replace")
 
-    async def exists(self, kind: Kind, namespace: str, name: str) -> bool:
-        """Tell whether an object is there."""
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """Return an object, if it is there."""
         _count("get", kind.kind)
         try:
-            await self._client.get(_RESOURCES[kind.kind], name, namespace=namespace)
+            return _complete(dict(await self._client.get(_RESOURCES[kind.kind], name, namespace=namespace)), kind)
         except ApiError as error:
             if error.status.code != _NOT_FOUND:
                 raise
-            return False
-        return True
+            return None
 
     async def failed_create(self, item: Object) -> str | None:
         """Return why a controller last could not make pods, by its event; None if it does not say so."""
@@ -204,16 +207,6 @@ class LightkubeClient:
         """Record an event."""
         _count("create", EVENT.kind)
         await self._client.create(self._typed(event))
-
-    async def get_lease(self, namespace: str, name: str) -> Object | None:
-        """Return a Lease, if it is there."""
-        _count("get", LEASE.kind)
-        try:
-            return dict(await self._client.get(_RESOURCES[LEASE.kind], name, namespace=namespace))
-        except ApiError as error:
-            if error.status.code != _NOT_FOUND:
-                raise
-            return None
 
     async def put_lease(self, lease: Object) -> bool:
         """Create or replace a Lease; False when another one was quicker."""
@@ -241,7 +234,8 @@ def _refusals(item: Object) -> Iterator[None]:
         if code in (_CONFLICT, _TOO_MANY) or not _BAD_REQUEST <= code < 500:
             raise
         about = f"{item['kind']} {item['metadata']['name']}"
-        raise Refused(about, error.status.message or str(error), code in (_BAD_REQUEST, _INVALID)) from error
+        for_good = code in (_BAD_REQUEST, _INVALID)
+        raise Refused(about, error.status.message or str(error), for_good, "Invalid" if for_good else "") from error
 
 
 def _count(verb: str, kind: str) -> None:

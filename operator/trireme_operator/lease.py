@@ -15,6 +15,8 @@ NAME = "trireme-operator"
 _VALID_SECONDS = 15
 _RENEW_SECONDS = 5.0
 _TRY_SECONDS = 2.0
+# Before its end the lease counts as lost here, so that two never lead.
+_MARGIN_SECONDS = 2.5
 
 
 def claim(lease: Object | None, identity: str, now: datetime, unchanged_since: datetime) -> Object | None:
@@ -65,27 +67,34 @@ class Leadership:
 
     async def keep(self) -> None:
         """Renew the Lease; return when it is lost."""
-        renewed = self._clock()
-        while self._clock() - renewed < timedelta(seconds=_VALID_SECONDS - _RENEW_SECONDS):
-            await asyncio.sleep(_RENEW_SECONDS)
-            try:
-                # No call may outlive the lease, which another one may take then.
-                if await asyncio.wait_for(self._try(), _RENEW_SECONDS / 2):
-                    renewed = self._clock()
-            except TimeoutError:
-                logger.warning("the lease can't be renewed in time")
+        renewed, pause = self._clock(), _RENEW_SECONDS
+        while (left := self._left(renewed)) > 0:
+            await asyncio.sleep(min(pause, left))
+            # Counted from before the call: what is written is the time then.
+            asked, left = self._clock(), self._left(renewed)
+            pause = _TRY_SECONDS
+            if left > 0:
+                try:
+                    if await asyncio.wait_for(self._try(), min(left, _MARGIN_SECONDS)):
+                        renewed, pause = asked, _RENEW_SECONDS
+                except TimeoutError:
+                    logger.warning("the lease can't be renewed in time")
         logger.error("the lease is lost", extra={"identity": self._identity})
+
+    def _left(self, renewed: datetime) -> float:
+        """Return the seconds that the lease still counts as held here."""
+        return _VALID_SECONDS - _MARGIN_SECONDS - (self._clock() - renewed).total_seconds()
 
     async def release(self) -> None:
         """Give the Lease up, so that the next one need not wait for its end."""
-        lease = await self._client.get_lease(self._namespace, NAME)
+        lease = await self._client.get(LEASE, self._namespace, NAME)
         if lease and lease["spec"].get("holderIdentity") == self._identity:
             lease["spec"].update(holderIdentity="", leaseDurationSeconds=1)
             await self._client.put_lease(lease)
 
     async def _try(self) -> bool:
         try:
-            lease = await self._client.get_lease(self._namespace, NAME)
+            lease = await self._client.get(LEASE, self._namespace, NAME)
             now = self._clock()
             version = lease["metadata"]["resourceVersion"] if lease else ""
             if self._seen is None or self._seen[0] != version:

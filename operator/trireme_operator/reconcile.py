@@ -76,7 +76,7 @@ class Reconciler:
         try:
             await self._execute(decision.plan)
         except Refused as refusal:
-            trouble = Trouble("Invalid", str(refusal)) if refusal.for_good else not_made(str(refusal))
+            trouble = Trouble(refusal.reason, str(refusal)) if refusal.reason else not_made(str(refusal))
             await self._report(item, decision.status(trouble))
             raise
         await self._report(item, decision.status(None))
@@ -88,7 +88,8 @@ class Reconciler:
         observed = self._observe(cluster)
 
         def refused(problem: Trouble) -> Decision:
-            return Decision(Plan(), lambda _: cluster_plan.status(cluster, observed, now, problem))
+            before = replace(observed, has_control=cluster_plan.control_key(cluster) in observed.objects)
+            return Decision(Plan(), lambda _: cluster_plan.status(cluster, before, now, problem))
 
         if problem := cluster_plan.misplaced(cluster):
             return refused(problem)
@@ -121,7 +122,7 @@ class Reconciler:
     async def _look_closer(self, cluster: Object) -> Trouble | None:
         """Ask for what no object's status tells: a ConfigMap that pods wait for, a StatefulSet that can't make pods."""
         code = cluster["spec"].get("code", {}).get("configMap")
-        if code and not await self._client.exists(CONFIG_MAP, cluster["metadata"]["namespace"], code):
+        if code and await self._client.get(CONFIG_MAP, cluster["metadata"]["namespace"], code) is None:
             return cluster_plan.missing_code("spec.code.configMap", code)
         control = self._store.get(cluster_plan.control_key(cluster))
         if control is None or control.get("status", {}).get("replicas"):
@@ -158,7 +159,7 @@ class Reconciler:
     async def _look_closer_at_driver(self, job: Object, driver: Object, pods: list[Object]) -> Trouble | None:
         """Ask for what no pod's status tells: a ConfigMap that it waits for, a Job that can't make it."""
         code = job_plan.code(job)
-        if code and not await self._client.exists(CONFIG_MAP, job["metadata"]["namespace"], code):
+        if code and await self._client.get(CONFIG_MAP, job["metadata"]["namespace"], code) is None:
             return cluster_plan.missing_code("spec.driver.code.configMap", code)
         message = None if pods else await self._client.failed_create(driver)
         return not_made(message) if message else None
@@ -175,8 +176,7 @@ class Reconciler:
         for item in plan.apply:
             await self._apply(item)
         for item in plan.start:
-            logger.info("starting", extra={"object": str(key_of(item))})
-            await self._client.create(item)
+            await self._start(item)
         for patch in plan.patch:
             logger.info("patching", extra={"object": f"{patch.kind.kind}/{patch.namespace}/{patch.name}"})
             await self._client.patch(patch)
@@ -184,11 +184,20 @@ class Reconciler:
             logger.info("deleting", extra={"object": f"{delete.kind.kind}/{delete.namespace}/{delete.name}"})
             await self._client.delete(delete)
 
+    async def _start(self, item: Object) -> None:
+        key = key_of(item)
+        logger.info("starting", extra={"object": str(key)})
+        if await self._client.create(item):
+            return
+        # Either the watch has not shown it yet, or it is another one's: an earlier job's that still goes, or a user's.
+        _must_be_same_owners(item, await self._client.get(KINDS[key.kind], key.namespace, key.name))
+
     async def _apply(self, item: Object) -> None:
         key = key_of(item)
         before = self._store.get(key)
         if not must_apply(item, before):
             return
+        _must_be_same_owners(item, before)
         logger.info("applying", extra={"object": str(key)})
         applied = await self._client.apply(item)
         self._remember(before, applied)
@@ -208,6 +217,17 @@ class Reconciler:
             await self._client.record(event)
 
     def _remember(self, before: Object | None, after: Object) -> None:
-        """Take an answer for what is there, unless a watch was quicker: it may have seen something newer."""
+        """Take an answer for what was there, unless a watch was quicker: it may have seen something newer."""
         if self._store.get(key_of(after)) is before:
             self._store.put(after)
+
+
+def _must_be_same_owners(item: Object, found: Object | None) -> None:
+    """Leave another one's object alone.
+
+    Raises:
+        Refused: the object that is there under this name has another owner.
+    """
+    if found and found["metadata"].get("ownerReferences") != item["metadata"]["ownerReferences"]:
+        problem = "is there already and has another owner: delete it, or choose another name"
+        raise Refused(f"{item['kind']} {item['metadata']['name']}", problem, for_good=False, reason="NameTaken")

@@ -22,12 +22,14 @@ class Driver:
         container: its container, resources included.
         cluster: spec of the WorkerCluster that it uses.
         capacity: what one worker offers.
+        properties: the engine's configuration that the cluster sets, as the chart's value `config`.
         borrows: whether others may use that cluster, too.
     """
 
     container: Object
     cluster: Object
     capacity: Object
+    properties: Object
     borrows: bool
 
 

@@ -32,10 +32,10 @@ def _most_cores(driver: Driver) -> int | None:
 
     At least one worker's. A standalone master gives the first application all there is, and the next one waits.
     """
-    cores = int(driver.capacity.get("cores", 0))
-    if not driver.borrows or not cores or _CORES_MAX in driver.cluster.get("spark", {}).get("config", {}):
+    cores = driver.capacity.get("cores", "")
+    if not driver.borrows or not cores.isdecimal() or _CORES_MAX in driver.properties:
         return None
-    return max(1, int(driver.cluster.get("replicas", 1)) // 2) * cores
+    return max(1, int(driver.cluster.get("replicas", 1)) // 2) * int(cores)
 
 
 SPARK = Adapter(

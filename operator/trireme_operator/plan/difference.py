@@ -58,15 +58,18 @@ def must_apply(wanted: Object, found: Object | None) -> bool:
     return found is None or not holds(wanted, found)
 
 
-def correction(wanted: Object, found: Object) -> Object:
+def correction(wanted: Object, found: Object, quantities: bool = False) -> Object:
     """Return the merge patch for what does not hold; lists in it are whole, so that what was added to them goes."""
     patch: Object = {}
     for key, value in wanted.items():
         there = found.get(key)
         if isinstance(value, dict) and isinstance(there, dict):
-            if below := correction(value, there):
+            below = correction(value, there, key in _OF_QUANTITIES)
+            if key in _OF_QUANTITIES:
+                below.update({name: None for name in there if name not in value})
+            if below:
                 patch[key] = below
-        elif not holds(value, there):
+        elif not holds(value, there, quantities):
             patch[key] = value
     return patch
 

@@ -24,7 +24,7 @@ from trireme_operator.api import (
 )
 from trireme_operator.engines import Driver
 from trireme_operator.plan.action import Delete, Patch, Plan
-from trireme_operator.plan.cluster import MANAGER, adapter, look_again, offered_by
+from trireme_operator.plan.cluster import MANAGER, adapter, look_again, offered_by, values
 from trireme_operator.plan.conditions import Condition, find, is_true, merge, moment, timestamp
 from trireme_operator.plan.difference import sealed
 from trireme_operator.plan.pods import Fields, Trouble, ended, of_pods
@@ -200,7 +200,8 @@ def _pod(job: Object, cluster: Object, workers: Object) -> Object:
     """Return the driver's pod; image and connection are the workers', where the job says nothing else."""
     driver, engine = job["spec"]["driver"], adapter(cluster)
     template = workers["spec"]["template"]["spec"]
-    (worker,) = template["containers"]
+    # Others may have added containers of their own.
+    worker = next(container for container in template["containers"] if container["name"] == "worker")
     container: Object = {
         "name": "driver",
         "image": driver.get("image") or worker["image"],
@@ -223,7 +224,13 @@ def _pod(job: Object, cluster: Object, workers: Object) -> Object:
         {"name": "PYTHONUNBUFFERED", "value": "1"},
         *(variable for variable in worker["env"] if variable["name"] in names),
         *engine.driver_env(
-            Driver(container, cluster["spec"], offered_by(workers), borrows="clusterRef" in job["spec"])
+            Driver(
+                container=container,
+                cluster=cluster["spec"],
+                capacity=offered_by(workers),
+                properties=values(cluster).get("config") or {},
+                borrows="clusterRef" in job["spec"],
+            )
         ),
     ]
     container["env"] = _with(environment, driver.get("env", []))
@@ -267,8 +274,10 @@ def _with(defaults: Sequence[Object], own: Sequence[Object]) -> list[Object]:
     return [*replaced, *(variable for name, variable in by_name.items() if name not in known)]
 
 
-def _cluster_ready(job: Object, observed: Observed) -> Condition:
+def _cluster_ready(job: Object, observed: Observed, refusal: Trouble | None) -> Condition:
     name = cluster_name(job)
+    if refusal:
+        return Condition("ClusterReady", False, refusal.reason, refusal.message)
     if "clusterTemplate" in job["spec"] and observed.cluster and not owned_by(observed.cluster, job):
         problem = f"a WorkerCluster {name} is there already: delete it, or name this job otherwise"
         return Condition("ClusterReady", False, "NameTaken", problem)
@@ -305,13 +314,13 @@ def status(job: Object, observed: Observed, now: datetime, refusal: Trouble | No
     attempts = max(before.get("attempts", 0), sum(counts.get(name, 0) for name in ("active", "succeeded", "failed")))
     found["attempts"] = attempts
     conditions = [
-        _cluster_ready(job, observed),
+        _cluster_ready(job, observed, refusal if observed.driver else None),
         Condition("Suspended", True, "Suspended", "spec.suspend is true")
         if suspended
         else Condition("Suspended", False, "NotSuspended", "spec.suspend is false"),
     ]
     if observed.driver or refusal:
-        conditions.append(_driver_running(observed, suspended, refusal))
+        conditions.append(_driver_running(observed, suspended, None if observed.driver else refusal))
     if is_true(driver, "Complete"):
         found["completionTime"] = counts.get("completionTime", stamp)
         found["output"] = observed.output or ""

@@ -85,7 +85,7 @@ def not_made(message: str) -> Trouble:
     text = re.sub(r'(pods|Pod) "[^"]*" is (forbidden|invalid): ', "", text)
     if "exceeded quota" in text:
         return Trouble("QuotaExceeded", f"{text}: lower the resources, or raise the quota")
-    return Trouble("FailedCreate", f"pods can't be made: {text}")
+    return Trouble("FailedCreate", f"can't be made: {text}")
 
 
 def of_deployment(deployment: Object) -> Trouble | None:

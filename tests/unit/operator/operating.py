@@ -202,10 +202,12 @@ class Twin:
         self._wrote("apply", key_of(item))
         return deepcopy(self.objects[key_of(item)])
 
-    async def create(self, item: Object) -> None:
-        if key_of(item) not in self.objects:
+    async def create(self, item: Object) -> bool:
+        made = key_of(item) not in self.objects
+        if made:
             self._save(deepcopy(item))
         self._wrote("create", key_of(item))
+        return made
 
     async def patch(self, patch: Patch) -> None:
         key = Key(patch.kind.kind, patch.namespace, patch.name)
@@ -230,8 +232,8 @@ class Twin:
         text = self.output if Key("Pod", namespace, pod) in self.objects else ""
         return "".join(text.splitlines(keepends=True)[-lines:])
 
-    async def exists(self, kind: Kind, namespace: str, name: str) -> bool:
-        return Key(kind.kind, namespace, name) in self.objects
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        return deepcopy(self.objects.get(Key(kind.kind, namespace, name)))
 
     async def failed_create(self, item: Object) -> str | None:
         return self.failed_creates.get(key_of(item))

@@ -495,6 +495,7 @@ def test_the_heap_of_a_spark_driver_follows_from_its_limit(memory: Any, heap: st
         ({"replicas": 5, "resources": {"limits": {"cpu": "4", "memory": "8Gi"}}}, 8),
         # Whoever says how many is obeyed.
         ({"replicas": 4, "spark": {"config": {"spark.cores.max": "3"}}}, None),
+        ({"replicas": 4, "values": {"config": {"spark.cores.max": "3"}}}, None),
         ({"replicas": 4, "spark": {"config": {"spark.other": "3"}}}, 2),
     ],
 )

@@ -179,6 +179,8 @@ def test_an_object_is_sealed_with_all_that_is_in_it() -> None:
         ({"a": [{"b": 1}], "c": 1}, {"a": [{"b": 1, "default": 2}], "c": 1}, {}),
         ({"a": [{"b": 1}]}, {"a": [{"b": 1, "default": 2}, {"b": 3}]}, {"a": [{"b": 1}]}),
         ({"a": {}, "b": "", "c": []}, {}, {}),
+        # Of limits and requests, all that is not wanted goes, and other words for the same stay.
+        ({"limits": {"cpu": "1"}}, {"limits": {"cpu": "1000m", "memory": "9Gi"}}, {"limits": {"memory": None}}),
     ],
 )
 def test_what_others_added_to_lists_is_corrected(wanted: Object, found: Object, expected: Object) -> None:
@@ -341,7 +343,7 @@ def test_why_pods_do_not_run(pods: list[Object], trouble: Trouble | None) -> Non
         ),
         (
             'Error creating: Pod "a-0" is invalid: spec.x: no',
-            Trouble("FailedCreate", "pods can't be made: spec.x: no"),
+            Trouble("FailedCreate", "can't be made: spec.x: no"),
         ),
         (
             'create Pod a-broker-0 in StatefulSet a-broker failed error: pods "a-broker-0" is forbidden: '
@@ -350,7 +352,7 @@ def test_why_pods_do_not_run(pods: list[Object], trouble: Trouble | None) -> Non
                 "QuotaExceeded", "exceeded quota: small, requested: cpu=1: lower the resources, or raise the quota"
             ),
         ),
-        ("no such account", Trouble("FailedCreate", "pods can't be made: no such account")),
+        ("no such account", Trouble("FailedCreate", "can't be made: no such account")),
     ],
 )
 def test_why_pods_are_not_made(message: str, trouble: Trouble) -> None:

@@ -396,7 +396,7 @@ def refusing(twin: Twin, kind: str, for_good: bool) -> None:
 
     def check(item: Object) -> None:
         if item["kind"] == kind:
-            raise Refused(f"{kind} {item['metadata']['name']}", "not so", for_good)
+            raise Refused(f"{kind} {item['metadata']['name']}", "not so", for_good, "Invalid" if for_good else "")
 
     async def apply_(item: Object) -> Object:
         check(item)
@@ -562,10 +562,12 @@ def test_what_is_left_of_a_jobs_namesake_is_not_its_own() -> None:
     again = namesake(job(driver={"script": "print(2)"}))
     twin.put(again)
     for _ in range(3):
-        reconcile(twin, MEAN)
+        with pytest.raises(Refused, match="has another owner"):
+            reconcile(twin, MEAN)
     status = twin.objects[MEAN]["status"]
     assert (status["state"], status["attempts"]) == ("Starting", 0)
-    assert not {"Complete", "Failed", "DriverRunning"} & conditions(status).keys()
+    assert not {"Complete", "Failed"} & conditions(status).keys()
+    assert reason(twin, MEAN, "DriverRunning") == ("False", "NameTaken")
     twin.collect()
     asyncio.run(twin.settle())
     assert reason(twin, MEAN, "Complete") == ("True", "Completed")
@@ -838,3 +840,44 @@ def test_a_script_is_there_before_the_driver() -> None:
     twin.put(fresh(job(driver={"script": "print(1)"})))
     written = reconcile(twin, MEAN)
     assert written.index(("apply", SCRIPT)) < written.index(("create", DRIVER))
+
+
+def test_a_job_of_somebody_else_is_not_taken_for_the_driver() -> None:
+    twin = settled(cluster(replicas=1))
+    theirs = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "mean-driver", "namespace": NAMESPACE}}
+    twin.objects[DRIVER] = {**theirs, "metadata": {**theirs["metadata"], "uid": "theirs", "resourceVersion": "1"}}
+    twin.put(fresh(job(driver=COMMAND)))
+    with pytest.raises(Refused, match="Job mean-driver: is there already and has another owner"):
+        reconcile(twin, MEAN)
+    assert reason(twin, MEAN, "DriverRunning") == ("False", "NameTaken")
+    assert "Failed" not in conditions(twin.objects[MEAN]["status"])
+
+
+def test_a_template_that_is_refused_does_not_hide_the_driver_that_runs() -> None:
+    item = job(driver=COMMAND, **template())
+    twin = Twin()
+    twin.put(fresh(item))
+    for _ in range(3):
+        for key in (MEAN, Key("WorkerCluster", NAMESPACE, "mean")):
+            if key in twin.objects:
+                reconcile(twin, key)
+        twin.control()
+    reconcile(twin, MEAN)
+    assert reason(twin, MEAN, "DriverRunning") == ("True", "Running")
+    refusing(twin, "WorkerCluster", for_good=True)
+    change(twin, MEAN, **template(replicas=3))
+    with pytest.raises(Refused):
+        reconcile(twin, MEAN)
+    assert reason(twin, MEAN, "DriverRunning") == ("True", "Running")
+    assert reason(twin, MEAN, "ClusterReady") == ("False", "Invalid")
+
+
+def test_a_sidecar_that_others_added_is_not_the_worker() -> None:
+    twin = settled(cluster(replicas=1))
+    workers = twin.objects[Key("Deployment", NAMESPACE, "numbers-worker")]
+    workers["spec"]["template"]["spec"]["containers"].insert(0, {"name": "proxy", "image": "proxy"})
+    twin.store.put(workers)
+    twin.put(fresh(job(driver=COMMAND)))
+    reconcile(twin, MEAN)
+    (container,) = twin.objects[DRIVER]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "trireme/dask:dev"
