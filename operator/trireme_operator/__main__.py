@@ -22,6 +22,8 @@ from trireme_operator.watch import Watches
 
 logger = logging.getLogger("trireme_operator")
 
+# A cluster's start is some hundred events, most of them within this time of another.
+_SETTLE_SECONDS = 0.05
 _RECONCILED = {WORKER_CLUSTER.kind, WORKER_JOB.kind}
 
 
@@ -56,7 +58,7 @@ async def _work(queue: Queue, reconciler: Reconciler) -> None:
 
 async def run(options: Settings, client: LightkubeClient) -> None:
     """Run the operator until it is told to end, or loses its lease."""
-    store, queue = Store(), Queue()
+    store, queue = Store(), Queue(_SETTLE_SECONDS)
 
     def ask(key: Key) -> None:
         if key.kind in _RECONCILED:

@@ -14,9 +14,13 @@ class Queue:
     """Each key at most once, never two reconciles of one key at a time; failures back off from 0.1 to 60 s.
 
     Seconds are those of the running loop's clock.
+
+    Args:
+        settle: seconds that a key waits for more to happen: one reconcile sees what a burst of events has changed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settle: float = 0.0) -> None:
+        self._settle = settle
         self._ready: dict[Key, None] = {}
         self._active: set[Key] = set()
         self._again: set[Key] = set()
@@ -27,7 +31,15 @@ class Queue:
         self._changed = asyncio.Event()
 
     def add(self, key: Key) -> None:
-        """Have a key reconciled as soon as possible; after the reconcile under way, if there is one."""
+        """Have a key reconciled soon; after the reconcile under way, if there is one."""
+        if key in self._active:
+            self._again.add(key)
+        elif self._settle and key not in self._ready:
+            self.add_after(key, self._settle)
+        else:
+            self._make_ready(key)
+
+    def _make_ready(self, key: Key) -> None:
         if key in self._active:
             self._again.add(key)
         else:
@@ -87,7 +99,7 @@ class Queue:
             elif due <= now:
                 heapq.heappop(self._later)
                 del self._due[key]
-                self.add(key)
+                self._make_ready(key)
             else:
                 return due - now
         return None

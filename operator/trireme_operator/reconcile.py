@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -25,6 +26,7 @@ OUTPUT_LINES = 10
 OUTPUT_CHARACTERS = 4096
 # Enough to be guessed never; letters and digits, because it becomes part of a URL.
 _PASSWORD_BYTES = 24
+_REMEMBERED = 1000
 
 
 class Decision(NamedTuple):
@@ -58,6 +60,7 @@ class Reconciler:
         self._charts = charts
         self._clock = clock
         self._registry = registry
+        self._wanted: OrderedDict[str, tuple[list[Object], list[Object]]] = OrderedDict()
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile one cluster or job.
@@ -98,7 +101,7 @@ class Reconciler:
             rendered = self._charts.render(engine, metadata["name"], metadata["namespace"], values)
         except ChartProblem as refusal:
             return refused(Trouble("InvalidSpec", str(refusal)))
-        wanted = cluster_plan.owned(cluster, rendered)
+        wanted = self._owned(cluster, rendered)
         for item in wanted:
             found = self._store.get(key_of(item))
             if found and not owned_by(found, cluster):
@@ -114,6 +117,18 @@ class Reconciler:
             return cluster_plan.status(cluster, after, now, problem)
 
         return Decision(plan, status)
+
+    def _owned(self, cluster: Object, rendered: list[Object]) -> list[Object]:
+        """Return what a chart gave as the cluster's own; made once for each rendering."""
+        uid = cluster["metadata"]["uid"]
+        before, wanted = self._wanted.get(uid, (None, []))
+        if before is not rendered:
+            wanted = cluster_plan.owned(cluster, rendered)
+            self._wanted[uid] = (rendered, wanted)
+            if len(self._wanted) > _REMEMBERED:
+                self._wanted.popitem(last=False)
+        self._wanted.move_to_end(uid)
+        return wanted
 
     def _observe(self, cluster: Object) -> cluster_plan.Observed:
         pods = self._store.pods(cluster["metadata"]["namespace"], cluster["metadata"]["name"])
