@@ -181,6 +181,7 @@ def dask_kubernetes(cluster: Cluster) -> Iterator[None]:
         run(UV, "pip", "install", "--quiet", f"--python={home}/bin/python", DASK_KUBERNETES)
     crds = next(home.glob("lib/python3*/site-packages/dask_kubernetes/operator/deployment/helm/*/crds"))
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crds))
+    kubectl("wait", "--for=condition=Established", "crd", "--all")
     log = (CACHE / "log" / "dask-kubernetes.log").open("wb")
     config = CACHE / "bench-kubeconfig"
     config.write_text(kubectl("config", "view", "--minify", "--flatten", "--raw"))
