@@ -62,7 +62,8 @@ check: python3 ## Lint, types, generated files, unit tests; needs no cluster
 
 .PHONY: test
 test: check cluster-up ## Everything: check, then integration and end-to-end tests on the cluster
-	$(RUN) pytest tests/integration tests/e2e
+	$(RUN) pytest tests/integration
+	$(RUN) pytest tests/e2e
 
 .PHONY: format
 format: python3 ## Format the code

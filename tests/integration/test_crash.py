@@ -193,7 +193,9 @@ def test_a_job_with_a_cluster_of_its_own_from_start_to_end(kubectl):
 
 
 def test_nothing_is_written_while_nothing_changes(kubectl):
-    kubectl.apply(cluster(), cluster(name="tasks", engine="celery"), cluster(name="tables", engine="spark"))
+    # Suspended, so that they wait for nothing: what waits is looked after.
+    engines = {"numbers": "dask", "tasks": "celery", "tables": "spark"}
+    kubectl.apply(*(cluster(name=name, engine=engine, suspend=True) for name, engine in engines.items()))
     done = [reconciled(kubectl, f"wc/{name}") for name in ("numbers", "tasks", "tables")]
     operate(kubectl.namespace, lambda: all(question() for question in done))
     assert operate(kubectl.namespace, lambda: True) == []

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +22,8 @@ DRAIN_SECONDS = float(os.environ.get("TRIREME_DRAIN_SECONDS", "30"))
 # Time kept for moving results, when tasks do not end in time: a quarter, 60 s at most.
 HAND_OVER_SECONDS = min(60.0, DRAIN_SECONDS / 4)
 POLL_SECONDS = 0.1
+# Closing takes well under a second where nothing goes wrong.
+CLOSE_SECONDS = 5.0
 
 _watch: "asyncio.Task[None] | None" = None
 
@@ -38,7 +41,12 @@ def requested() -> bool:
 
 
 def finish() -> None:
-    """Let preStop return."""
+    """Let preStop return, and be gone soon after, whatever the closing worker may still wait for."""
+    # It comes as soon as preStop returns, and would stop the worker in the middle of closing, where it hangs.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    last = threading.Timer(CLOSE_SECONDS, os._exit, (0,))
+    last.daemon = True
+    last.start()
     FINISHED.touch()
 
 
@@ -84,8 +92,6 @@ async def watch(worker: Worker) -> None:
     if worker.status not in (Status.running, Status.paused):
         finish()
         return
-    # It comes as soon as preStop returns, and would stop the worker in the middle of closing, where it hangs.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     await drain(worker)
     finish()
     await worker.close()
