@@ -102,7 +102,7 @@ for attempt in range(60):
         break
     except OSError as error:
         last = error
-        time.sleep(0.5)
+        time.sleep(0.5)  # between two questions: the server's pod starts beside this one
 else:
     raise last
 """
