@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from trireme_operator import logs, metrics, settings
 from trireme_operator.api import WORKER_CLUSTER, WORKER_JOB, Key
 from trireme_operator.charts import Charts, HelmCommand, InProcess
-from trireme_operator.client import FAILURES, LightkubeClient, Refused
+from trireme_operator.client import FAILURES, ClusterClient, Refused
 from trireme_operator.lease import Leadership
 from trireme_operator.queue import Queue
 from trireme_operator.reconcile import Reconciler
@@ -23,7 +24,7 @@ from trireme_operator.watch import Watches
 logger = logging.getLogger("trireme_operator")
 
 # A cluster's start is some hundred events, most of them within this time of another.
-_SETTLE_SECONDS = 0.05
+_SETTLE_SECONDS = 0.1
 _RECONCILED = {WORKER_CLUSTER.kind, WORKER_JOB.kind}
 
 
@@ -56,7 +57,7 @@ async def _work(queue: Queue, reconciler: Reconciler) -> None:
         metrics.QUEUE_LENGTH.set(len(queue))
 
 
-async def run(options: Settings, client: LightkubeClient) -> None:
+async def run(options: Settings, client: ClusterClient) -> None:
     """Run the operator until it is told to end, or loses its lease."""
     store, queue = Store(), Queue(_SETTLE_SECONDS)
 
@@ -100,6 +101,7 @@ async def run(options: Settings, client: LightkubeClient) -> None:
     if options.leader_election:
         with contextlib.suppress(*FAILURES):
             await leadership.release()
+    await client.close()
     for task in done:
         task.result()
     if not told_to_end.is_set():
@@ -110,7 +112,10 @@ def main() -> None:
     """Run with the settings of the command line."""
     options = settings.parse(sys.argv[1:])
     logs.set_up(options.log_level)
-    asyncio.run(run(options, LightkubeClient(options.namespace)))
+    # What start-up made stays for good: looking through it for garbage took a sixth of the CPU time.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    asyncio.run(run(options, ClusterClient(options.namespace)))
 
 
 if __name__ == "__main__":

@@ -1,35 +1,24 @@
 """The Kubernetes client: all that the operator says to the API server."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from typing import Any, Protocol
+from contextlib import aclosing, contextmanager
+from typing import Protocol
 
-import httpx2
-from lightkube import AsyncClient, KubeConfig
-from lightkube.config import client_adapter
-from lightkube.core.exceptions import ApiError
-from lightkube.generic_resource import create_namespaced_resource
-from lightkube.types import PatchType
-
-from trireme_operator import metrics
+from trireme_operator import connection, metrics
 from trireme_operator.api import EVENT, KINDS, LEASE, Key, Kind, Object
+from trireme_operator.connection import APPLY, MERGE, ApiError, Connection
 from trireme_operator.plan.action import Delete, Patch
 
 MANAGER = "trireme-operator"
-WATCH_SECONDS = 300
-"""How long the API server keeps a watch open before it is made anew."""
 
+_MANAGED: dict[str, str] = {"fieldManager": MANAGER}
 _BAD_REQUEST = 400
-_CONFLICT = 409
 _NOT_FOUND = 404
-
-_TOO_MANY = 429
+_CONFLICT = 409
+_GONE = 410
 _INVALID = 422
+_TOO_MANY = 429
 _LOG_BYTES = 16 * 1024
-
-
-# Once for the process: lightkube keeps a registry of its resources.
-_RESOURCES = {kind.kind: create_namespaced_resource(*kind) for kind in KINDS.values()}
 
 
 class Refused(Exception):
@@ -48,7 +37,7 @@ class Refused(Exception):
         self.reason = reason
 
 
-FAILURES = (ApiError, httpx2.HTTPError, Refused)
+FAILURES = (*connection.FAILURES, Refused)
 """What a call raises when the API server refuses it or can't be reached."""
 
 
@@ -83,7 +72,7 @@ class Client(Protocol):
         """Record an event."""
 
 
-class LightkubeClient:
+class ClusterClient:
     """The client that talks to an API server.
 
     Args:
@@ -91,51 +80,49 @@ class LightkubeClient:
     """
 
     def __init__(self, namespace: str | None) -> None:
-        config, timeout = KubeConfig.from_env().get(), httpx2.Timeout(15)
-        if config is None:
-            raise SystemExit("the kubeconfig has no current context: name one, or run inside a cluster")
-        self._client = AsyncClient(config=config, field_manager=MANAGER, timeout=timeout)
-        self._http = client_adapter.AsyncClient(config, client_adapter.ConnectionParams(timeout=timeout))
-        self._namespace = namespace or "*"
+        self._http = Connection()
+        self._namespace = namespace
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._http.close()
 
     async def list(self, kind: Kind, selector: str | None) -> tuple[list[Object], str]:
         """Return all objects of a kind, and the version of the list."""
         _count("list", kind.kind)
-        found = self._client.list(_RESOURCES[kind.kind], namespace=self._namespace, labels=_labels(selector))
-        items = [_complete(item, kind) async for item in found]
-        return items, str(found.resourceVersion)
+        found = await self._http.call("GET", _path(kind, self._namespace), _selected(selector))
+        # Items of a list say neither apiVersion nor kind.
+        items = [{**item, "apiVersion": kind.api_version, "kind": kind.kind} for item in found["items"]]
+        return items, found["metadata"]["resourceVersion"]
 
     async def watch(self, kind: Kind, selector: str | None, version: str) -> AsyncIterator[tuple[str, Object]]:
         """Yield what changes after a version of the list: ADDED, MODIFIED or DELETED, and the object.
 
         Raises:
-            ApiError: with code 410 when the version is too old, and the list has to be taken anew.
+            ApiError: the list has to be taken anew, such as when its version is too old.
         """
-        watch = self._client.watch(
-            _RESOURCES[kind.kind],
-            namespace=self._namespace,
-            labels=_labels(selector),
-            resource_version=version,
-            server_timeout=WATCH_SECONDS,
-        )
-        async for change, item in watch:
-            yield change, _complete(item, kind)
+        query = {"resourceVersion": version, **_selected(selector)}
+        async with aclosing(self._http.watch(_path(kind, self._namespace), query)) as events:
+            async for event in events:
+                if event["type"] == "ERROR":
+                    raise ApiError(event["object"].get("code", _GONE), event["object"].get("message", "unknown"))
+                yield event["type"], event["object"]
 
     async def apply(self, item: Object) -> Object:
         """Apply an object, taking over its fields; return it as it is then."""
         _count("apply", item["kind"])
         with _refusals(item):
-            applied = dict(await self._client.apply(self._typed(item), force=True))
-        return _complete(applied, KINDS[item["kind"]])
+            return await self._http.call("PATCH", _path_of(item), {**_MANAGED, "force": "true"}, item, APPLY)
 
     async def create(self, item: Object) -> bool:
         """Create an object; False when one of its name is there already."""
         _count("create", item["kind"])
+        path = _path(KINDS[item["kind"]], item["metadata"]["namespace"])
         with _refusals(item):
             try:
-                await self._client.create(self._typed(item))
+                await self._http.call("POST", path, _MANAGED, item)
             except ApiError as error:
-                if error.status.code != _CONFLICT:
+                if error.code != _CONFLICT:
                     raise
                 return False
         return True
@@ -143,85 +130,81 @@ class LightkubeClient:
     async def patch(self, patch: Patch) -> None:
         """Change an object, if it is there."""
         _count("patch", patch.kind.kind)
-        await self._merge(_RESOURCES[patch.kind.kind], patch.namespace, patch.name, patch.body)
+        await self._merge(_path(patch.kind, patch.namespace, patch.name), patch.body)
 
     async def delete(self, delete: Delete) -> None:
         """Delete an object and what it owns, if it is there and still the one that was seen."""
-        kind = delete.kind
-        _count("delete", kind.kind)
-        root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
-        answer = await self._http.request(
-            "DELETE",
-            f"{root}/namespaces/{delete.namespace}/{kind.plural}/{delete.name}",
-            json={"propagationPolicy": "Background", "preconditions": {"uid": delete.uid}},
-        )
-        if answer.status_code not in (_NOT_FOUND, _CONFLICT):
-            answer.raise_for_status()
+        _count("delete", delete.kind.kind)
+        options = {"propagationPolicy": "Background", "preconditions": {"uid": delete.uid}}
+        try:
+            await self._http.call("DELETE", _path(delete.kind, delete.namespace, delete.name), {}, options)
+        except ApiError as error:
+            if error.code not in (_NOT_FOUND, _CONFLICT):
+                raise
 
     async def write_status(self, key: Key, status: Object) -> None:
         """Merge into the status of a cluster or job, if it is there; None removes a field."""
         _count("patch", f"{key.kind}/status")
-        await self._merge(_RESOURCES[key.kind].Status, key.namespace, key.name, {"status": status})
+        await self._merge(_path(KINDS[key.kind], key.namespace, key.name) + "/status", {"status": status})
 
-    async def _merge(self, resource: Any, namespace: str, name: str, body: Object) -> None:
+    async def _merge(self, path: str, body: Object) -> None:
         try:
-            await self._client.patch(resource, name, body, namespace=namespace, patch_type=PatchType.MERGE)
+            await self._http.call("PATCH", path, _MANAGED, body, MERGE)
         except ApiError as error:
-            if error.status.code != _NOT_FOUND:
+            if error.code != _NOT_FOUND:
                 raise
 
     async def log_tail(self, namespace: str, pod: str, lines: int) -> str:
         """Return the last lines of a pod's log; nothing if it is gone."""
         _count("get", "Pod/log")
-        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
+        path = f"{_path(KINDS['Pod'], namespace, pod)}/log"
         tail = b""
-        # Read in pieces, because a line may be as long as a program likes.
-        async with self._http.stream("GET", path, params={"tailLines": lines}) as answer:
+        try:
+            # Read in pieces, because a line may be as long as a program likes.
+            async with self._http.opened("GET", path, {"tailLines": str(lines)}) as answer:
+                async for piece in answer.content.iter_chunked(_LOG_BYTES):
+                    tail = (tail + piece)[-_LOG_BYTES:]
+        except ApiError as error:
             # A container that never started has no log, which is a bad request.
-            if answer.status_code in (_NOT_FOUND, _BAD_REQUEST):
-                return ""
-            answer.raise_for_status()
-            async for piece in answer.aiter_bytes():
-                tail = (tail + piece)[-_LOG_BYTES:]
+            if error.code not in (_NOT_FOUND, _BAD_REQUEST):
+                raise
         return tail.decode(errors="replace")
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """Return an object, if it is there."""
         _count("get", kind.kind)
         try:
-            return _complete(dict(await self._client.get(_RESOURCES[kind.kind], name, namespace=namespace)), kind)
+            return await self._http.call("GET", _path(kind, namespace, name), {})
         except ApiError as error:
-            if error.status.code != _NOT_FOUND:
+            if error.code != _NOT_FOUND:
                 raise
             return None
 
     async def failed_create(self, item: Object) -> str | None:
         """Return why a controller last could not make pods, by its event; None if it does not say so."""
         _count("list", EVENT.kind)
-        fields = {"involvedObject.uid": item["metadata"]["uid"], "reason": "FailedCreate"}
-        found = self._client.list(_RESOURCES[EVENT.kind], namespace=item["metadata"]["namespace"], fields=fields)
-        events = [dict(event) async for event in found]
+        query = {"fieldSelector": f"involvedObject.uid={item['metadata']['uid']},reason=FailedCreate"}
+        found = await self._http.call("GET", _path(EVENT, item["metadata"]["namespace"]), query)
+        events = found["items"]
         return str(max(events, key=_last_seen).get("message", "")) if events else None
 
     async def record(self, event: Object) -> None:
         """Record an event."""
         _count("create", EVENT.kind)
-        await self._client.create(self._typed(event))
+        await self._http.call("POST", _path(EVENT, event["metadata"]["namespace"]), _MANAGED, event)
 
     async def put_lease(self, lease: Object) -> bool:
         """Create or replace a Lease; False when another one was quicker."""
         _count("update", LEASE.kind)
-        write = self._client.replace if "resourceVersion" in lease["metadata"] else self._client.create
+        new = "resourceVersion" not in lease["metadata"]
+        path = _path(LEASE, lease["metadata"]["namespace"]) if new else _path_of(lease)
         try:
-            await write(self._typed(lease))
+            await self._http.call("POST" if new else "PUT", path, _MANAGED, lease)
         except ApiError as error:
-            if error.status.code != _CONFLICT:
+            if error.code != _CONFLICT:
                 raise
             return False
         return True
-
-    def _typed(self, item: Object) -> Any:
-        return _RESOURCES[item["kind"]].from_dict(item)
 
 
 @contextmanager
@@ -230,12 +213,26 @@ def _refusals(item: Object) -> Iterator[None]:
     try:
         yield
     except ApiError as error:
-        code = error.status.code or 0
+        code = error.code
         if code in (_CONFLICT, _TOO_MANY) or not _BAD_REQUEST <= code < 500:
             raise
         about = f"{item['kind']} {item['metadata']['name']}"
         for_good = code in (_BAD_REQUEST, _INVALID)
-        raise Refused(about, error.status.message or str(error), for_good, "Invalid" if for_good else "") from error
+        raise Refused(about, error.message, for_good, "Invalid" if for_good else "") from error
+
+
+def _path(kind: Kind, namespace: str | None, name: str = "") -> str:
+    root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
+    within = f"/namespaces/{namespace}" if namespace else ""
+    return f"{root}{within}/{kind.plural}" + (f"/{name}" if name else "")
+
+
+def _path_of(item: Object) -> str:
+    return _path(KINDS[item["kind"]], item["metadata"]["namespace"], item["metadata"]["name"])
+
+
+def _selected(selector: str | None) -> dict[str, str]:
+    return {} if selector is None else {"labelSelector": selector}
 
 
 def _count(verb: str, kind: str) -> None:
@@ -244,15 +241,3 @@ def _count(verb: str, kind: str) -> None:
 
 def _last_seen(event: Object) -> str:
     return str(event.get("lastTimestamp") or event.get("eventTime") or "")
-
-
-def _labels(selector: str | None) -> dict[str, Any] | None:
-    if selector is None:
-        return None
-    name, _, value = selector.partition("=")
-    return {name: value}
-
-
-def _complete(item: Object, kind: Kind) -> Object:
-    """Items of a list say neither apiVersion nor kind."""
-    return {**item, "apiVersion": kind.api_version, "kind": kind.kind}

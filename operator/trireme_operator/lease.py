@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from trireme_operator.api import LEASE, Object
-from trireme_operator.client import FAILURES, LightkubeClient
+from trireme_operator.client import FAILURES, ClusterClient
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Leadership:
         clock: tells the time, with its zone.
     """
 
-    def __init__(self, client: LightkubeClient, namespace: str, identity: str, clock: Callable[[], datetime]) -> None:
+    def __init__(self, client: ClusterClient, namespace: str, identity: str, clock: Callable[[], datetime]) -> None:
         self._client = client
         self._namespace = namespace
         self._identity = identity

@@ -1,8 +1,6 @@
 """Keys waiting for a reconcile."""
 
 import asyncio
-import heapq
-import itertools
 
 from trireme_operator.api import Key
 
@@ -21,53 +19,49 @@ class Queue:
 
     def __init__(self, settle: float = 0.0) -> None:
         self._settle = settle
-        self._ready: dict[Key, None] = {}
+        self._ready: asyncio.Queue[Key] = asyncio.Queue()
+        self._waiting: set[Key] = set()
         self._active: set[Key] = set()
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
-        self._later: list[tuple[float, int, Key]] = []
-        self._due: dict[Key, float] = {}
-        self._order = itertools.count()
-        self._changed = asyncio.Event()
+        self._later: dict[Key, asyncio.TimerHandle] = {}
 
     def add(self, key: Key) -> None:
         """Have a key reconciled soon; after the reconcile under way, if there is one."""
         if key in self._active:
             self._again.add(key)
-        elif self._settle and key not in self._ready:
+        elif self._settle and key not in self._waiting:
             self.add_after(key, self._settle)
         else:
             self._make_ready(key)
 
+    def add_after(self, key: Key, seconds: float) -> None:
+        """Have a key reconciled after some time, unless it was asked for earlier."""
+        loop = asyncio.get_running_loop()
+        due, before = loop.time() + seconds, self._later.get(key)
+        if before and before.when() <= due:
+            return
+        if before:
+            before.cancel()
+        self._later[key] = loop.call_at(due, self._come_due, key)
+
+    def _come_due(self, key: Key) -> None:
+        del self._later[key]
+        self._make_ready(key)
+
     def _make_ready(self, key: Key) -> None:
         if key in self._active:
             self._again.add(key)
-        else:
-            self._ready[key] = None
-            self._changed.set()
-
-    def add_after(self, key: Key, seconds: float) -> None:
-        """Have a key reconciled after some time, unless it was asked for earlier."""
-        due = asyncio.get_running_loop().time() + seconds
-        if due < self._due.get(key, float("inf")):
-            self._due[key] = due
-            heapq.heappush(self._later, (due, next(self._order), key))
-            self._changed.set()
+        elif key not in self._waiting:
+            self._waiting.add(key)
+            self._ready.put_nowait(key)
 
     async def get(self) -> Key:
         """Wait for a key; `done` or `failed` has to follow."""
-        while True:
-            left = self._promote()
-            if self._ready:
-                key = next(iter(self._ready))
-                del self._ready[key]
-                self._active.add(key)
-                return key
-            self._changed.clear()
-            try:
-                await asyncio.wait_for(self._changed.wait(), left)
-            except TimeoutError:
-                continue
+        key = await self._ready.get()
+        self._waiting.discard(key)
+        self._active.add(key)
+        return key
 
     def done(self, key: Key) -> None:
         """Note that a key was reconciled."""
@@ -89,20 +83,5 @@ class Queue:
             self._again.discard(key)
             self.add(key)
 
-    def _promote(self) -> float | None:
-        """Move what is due; return the seconds until the next that is not."""
-        now = asyncio.get_running_loop().time()
-        while self._later:
-            due, _, key = self._later[0]
-            if self._due.get(key) != due:
-                heapq.heappop(self._later)
-            elif due <= now:
-                heapq.heappop(self._later)
-                del self._due[key]
-                self._make_ready(key)
-            else:
-                return due - now
-        return None
-
     def __len__(self) -> int:
-        return len(self._ready) + len(self._active)
+        return len(self._waiting) + len(self._active)

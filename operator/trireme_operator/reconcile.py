@@ -11,7 +11,7 @@ from typing import NamedTuple
 from trireme_operator import events
 from trireme_operator.api import CONFIG_MAP, JOB, KINDS, POD, WORKER_CLUSTER, Key, Object, key_of, owned_by
 from trireme_operator.charts import ChartProblem, Charts
-from trireme_operator.client import Client, Refused
+from trireme_operator.client import FAILURES, Client, Refused
 from trireme_operator.plan import cluster as cluster_plan
 from trireme_operator.plan import job as job_plan
 from trireme_operator.plan.action import Patch, Plan
@@ -229,7 +229,11 @@ class Reconciler:
         self._remember(item, {**item, "status": status})
         now = timestamp(self._clock())
         for event in events.for_conditions(item, before.get("conditions", []), status["conditions"], now):
-            await self._client.record(event)
+            try:
+                await self._client.record(event)
+            except FAILURES as error:
+                # The status says it all, and is written; a namespace that is being deleted takes no events.
+                logger.warning("can't record an event", extra={"error": str(error)})
 
     def _remember(self, before: Object | None, after: Object) -> None:
         """Take an answer for what was there, unless a watch was quicker: it may have seen something newer."""

@@ -11,19 +11,19 @@ class Store:
     """Objects by key, with the look-ups that reconciling needs."""
 
     def __init__(self) -> None:
-        self._objects: dict[Key, Object] = {}
+        self._objects: dict[str, dict[Key, Object]] = defaultdict(dict)
         self._by_owner: dict[str, set[Key]] = defaultdict(set)
         self._pods: dict[tuple[str, str], set[Key]] = defaultdict(set)
 
     def get(self, key: Key) -> Object | None:
         """Return what was last seen under a key."""
-        return self._objects.get(key)
+        return self._objects[key.kind].get(key)
 
     def put(self, item: Object) -> None:
         """Take in an object that was seen, in place of what was seen before."""
         key = key_of(item)
         self.remove(key)
-        self._objects[key] = item
+        self._objects[key.kind][key] = item
         for owner in _owners(item):
             self._by_owner[owner].add(key)
         if key.kind == POD.kind:
@@ -31,7 +31,7 @@ class Store:
 
     def remove(self, key: Key) -> None:
         """Forget an object that is gone."""
-        old = self._objects.pop(key, None)
+        old = self._objects[key.kind].pop(key, None)
         if old is None:
             return
         for owner in _owners(old):
@@ -42,7 +42,7 @@ class Store:
     def replace(self, kind: str, items: Iterable[Object]) -> set[Key]:
         """Take in a whole list of a kind; return the keys whose objects came, changed or went."""
         seen = {key_of(item): item for item in items}
-        before = {key: item for key, item in self._objects.items() if key.kind == kind}
+        before = self._objects[kind]
         gone = before.keys() - seen.keys()
         new = {key for key, item in seen.items() if _version(item) != _version(before.get(key))}
         for key in gone:
@@ -53,15 +53,15 @@ class Store:
 
     def owned(self, owner: Object) -> list[Object]:
         """Return the objects that refer to an owner."""
-        return [self._objects[key] for key in sorted(self._by_owner.get(owner["metadata"]["uid"], ()))]
+        return [self._objects[key.kind][key] for key in sorted(self._by_owner.get(owner["metadata"]["uid"], ()))]
 
     def pods(self, namespace: str, cluster: str) -> list[Object]:
         """Return the pods of a cluster and its drivers."""
-        return [self._objects[key] for key in sorted(self._pods.get((namespace, cluster), ()))]
+        return [self._objects[key.kind][key] for key in sorted(self._pods.get((namespace, cluster), ()))]
 
     def of_kind(self, kind: str) -> list[Object]:
         """Return all objects of a kind."""
-        return [item for key, item in self._objects.items() if key.kind == kind]
+        return list(self._objects[kind].values())
 
 
 Index = TypeVar("Index")

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 
 from trireme_operator.api import SELECTOR, WATCHED, WORKER_CLUSTER, WORKER_JOB, Key, Kind, Object, key_of
-from trireme_operator.client import FAILURES, LightkubeClient
+from trireme_operator.client import FAILURES, ClusterClient
 from trireme_operator.store import Store, concerned
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class Watches:
         ask: called with each key that is to be reconciled.
     """
 
-    def __init__(self, client: LightkubeClient, store: Store, ask: Callable[[Key], None]) -> None:
+    def __init__(self, client: ClusterClient, store: Store, ask: Callable[[Key], None]) -> None:
         self._client = client
         self._store = store
         self._ask = ask

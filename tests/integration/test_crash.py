@@ -9,7 +9,7 @@ from objects import NOWHERE, cluster, condition, state
 
 from on_cluster import TOP, until
 from trireme_operator.__main__ import run
-from trireme_operator.client import LightkubeClient
+from trireme_operator.client import ClusterClient
 from trireme_operator.settings import Settings
 
 WRITES = ("apply", "create", "patch", "delete", "write_status", "record")
@@ -21,7 +21,7 @@ class Killed(BaseException):
     """Ends the operator as a kill would: nothing is caught, nothing is tidied up."""
 
 
-class Counting(LightkubeClient):
+class Counting(ClusterClient):
     """A client that counts writes and, when its time has come, dies right after one."""
 
     def __init__(self, namespace, dies_after=None):

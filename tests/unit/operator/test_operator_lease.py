@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-import httpx2
+import aiohttp
 import pytest
 from operating import NOW, Result, run
 
@@ -96,7 +96,7 @@ class Leases:
 
     async def _answer(self) -> None:
         if self.broken:
-            raise httpx2.ConnectError("no route")
+            raise aiohttp.ClientError("no route")
         if self.silent:
             await asyncio.get_running_loop().create_future()
 
