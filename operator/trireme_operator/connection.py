@@ -1,7 +1,8 @@
 """HTTP to the API server: aiohttp, with the address and credentials that lightkube finds."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -9,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 import httpx2
 import msgspec
-from lightkube import KubeConfig
+from lightkube import ConfigError, KubeConfig
 from lightkube.config import client_adapter
 
 JSON = "application/json"
@@ -50,12 +51,15 @@ class Connection:
     """
 
     def __init__(self) -> None:
-        config = KubeConfig.from_env().get()
-        if config is None:
-            raise SystemExit("the kubeconfig has no current context: name one, or run inside a cluster")
+        try:
+            config = KubeConfig.from_env().get()
+        except ConfigError as error:
+            raise SystemExit(f"{error}: name a kubeconfig and its context, or run inside a cluster") from error
+        assert config
         found = client_adapter.ConnectionParams().httpx_params(config)
         self._server, self._tls, self._auth = found["base_url"].rstrip("/"), found["verify"], found["auth"]
-        self._headers: dict[str, str] = {}
+        self._who: dict[str, str] | None = None
+        self._asking_who = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None
 
     async def call(
@@ -65,13 +69,12 @@ class Connection:
 
         Raises:
             ApiError: the API server refuses.
-            ClientError: it can't be reached.
+            ClientError: it can't be reached, or does not answer in JSON.
             TimeoutError: it takes longer than 15 s.
         """
         data = None if body is None else msgspec.json.encode(body)
         async with self.opened(method, path, query, data, content_type) as answer:
-            found: dict[str, Any] = msgspec.json.decode(await answer.read())
-            return found
+            return _decoded(await answer.read())
 
     async def watch(self, path: str, query: Mapping[str, str]) -> AsyncGenerator[dict[str, Any]]:
         """Yield the events of a watch; raises as `call` does."""
@@ -81,7 +84,7 @@ class Connection:
             async for piece in answer.content.iter_any():
                 *whole, rest = (rest + piece).split(b"\n")
                 for line in whole:
-                    yield msgspec.json.decode(line)
+                    yield _decoded(line)
 
     @asynccontextmanager
     async def opened(
@@ -98,16 +101,29 @@ class Connection:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=self._tls), proxy=_proxy(self._server)
             )
-            await self._authorize(refused=False)
+        who = self._who or await self._authorized(None)
         for last in (False, True):
-            headers = {**self._headers, "Content-Type": content_type} if data else self._headers
-            async with self._session.request(
-                method, self._server + path, params=query, data=data, headers=headers, timeout=timeout
-            ) as answer:
+            headers = {**who, "Content-Type": content_type} if data else who
+            # A redirect would turn a write into a read.
+            request = self._session.request(
+                method,
+                self._server + path,
+                params=query,
+                data=data,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+            )
+            try:
+                answer = await request
+            except ValueError as error:
+                # Of an address or a header that can't be sent.
+                raise aiohttp.ClientError(str(error)) from error
+            async with answer:
                 if answer.status == _UNAUTHORIZED and not last:
-                    await self._authorize(refused=True)
+                    who = await self._authorized(refused=who)
                     continue
-                if not answer.ok:
+                if not 200 <= answer.status < 300:
                     raise ApiError(answer.status, await _message(answer))
                 yield answer
                 return
@@ -117,26 +133,47 @@ class Connection:
         if self._session is not None:
             await self._session.close()
 
-    async def _authorize(self, refused: bool) -> None:
-        """Get the header that says who asks; anew if it was refused, for tokens are replaced from time to time."""
+    async def _authorized(self, refused: dict[str, str] | None) -> dict[str, str]:
+        """Return the header that says who asks; anew if it was refused, for tokens are replaced from time to time."""
+        async with self._asking_who:
+            # Whoever had to wait finds what the one before got.
+            if self._who is None or self._who is refused:
+                try:
+                    self._who = await self._credentials(refused is not None)
+                except (ConfigError, OSError, LookupError, TypeError, ValueError) as error:
+                    raise ApiError(_UNAUTHORIZED, f"no credentials: {error}") from error
+            return self._who
+
+    async def _credentials(self, refused: bool) -> dict[str, str]:
         if self._auth is None:
-            return
+            return {}
         async with aclosing(self._auth.async_auth_flow(httpx2.Request("GET", self._server))) as flow:
             request = await anext(flow)
             if refused:
-                request = await flow.asend(httpx2.Response(_UNAUTHORIZED))
-            self._headers = {"Authorization": request.headers["Authorization"]}
+                # Some kinds have no others to give.
+                with suppress(StopAsyncIteration):
+                    request = await flow.asend(httpx2.Response(_UNAUTHORIZED))
+            return {"Authorization": request.headers["Authorization"]}
 
 
 def _proxy(server: str) -> str | None:
     """Return the proxy that the environment wants; aiohttp would look again, in a thread, at every request."""
     address = urlsplit(server)
-    return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
+    proxy = None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
+def _decoded(data: bytes) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = msgspec.json.decode(data)
+    except ValueError as error:
+        raise aiohttp.ClientPayloadError(f"the answer is no JSON: {error}") from error
+    return found
 
 
 async def _message(answer: aiohttp.ClientResponse) -> str:
-    text = await answer.text(errors="replace")
+    text = (await answer.read()).decode(errors="replace")
     try:
         return str(msgspec.json.decode(text)["message"])
     except (msgspec.DecodeError, KeyError, TypeError):
-        return text or str(answer.reason)
+        return text or answer.reason or f"status {answer.status}"
