@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 
 from trireme_operator import logs, metrics, settings
 from trireme_operator.api import WORKER_CLUSTER, WORKER_JOB, Key
+from trireme_operator.autoscale.loop import Autoscaler
+from trireme_operator.autoscale.sources import Sources
 from trireme_operator.charts import Charts, HelmCommand, InProcess
 from trireme_operator.client import FAILURES, ClusterClient, Refused
 from trireme_operator.lease import Leadership
@@ -68,7 +70,10 @@ async def run(options: Settings, client: ClusterClient) -> None:
     watches = Watches(client, store, ask)
     server = metrics.serve(options.port, watches.is_synced)
     renderer = HelmCommand(options.helm) if options.helm else InProcess()
-    reconciler = Reconciler(store, client, Charts(options.charts, renderer), _now, options.registry)
+    sources = Sources(store)
+    autoscaler = Autoscaler(store, client, sources, ask, _now)
+    charts = Charts(options.charts, renderer)
+    reconciler = Reconciler(store, client, charts, _now, options.registry, autoscaler.said)
     leadership = Leadership(client, options.own_namespace, options.identity, _now)
     told_to_end = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -80,6 +85,7 @@ async def run(options: Settings, client: ClusterClient) -> None:
         await watches.synced()
         metrics.LEADER.set(1)
         workers = [asyncio.create_task(_work(queue, reconciler)) for _ in range(options.workers)]
+        workers.append(asyncio.create_task(autoscaler.run()))
         kept = asyncio.create_task(leadership.keep() if options.leader_election else asyncio.Event().wait())
         # The first to end, by an error or the lease's loss, ends them all: two must not lead.
         try:
@@ -101,6 +107,7 @@ async def run(options: Settings, client: ClusterClient) -> None:
     if options.leader_election:
         with contextlib.suppress(*FAILURES):
             await leadership.release()
+    await sources.close()
     await client.close()
     for task in done:
         task.result()

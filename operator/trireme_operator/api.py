@@ -24,6 +24,12 @@ CAPACITY_ANNOTATION = f"{GROUP}/capacity"
 APPLIED_ANNOTATION = f"{GROUP}/applied"
 """On what the operator applies: a digest of all that it applied, so that it sees when that has changed."""
 
+JOB_MANAGER = f"{GROUP}/workerjob-controller"
+"""In a WorkerJob's spec.managedBy: this operator."""
+
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+"""On a pod: a Deployment that shrinks lets those with the least go first."""
+
 JOB_LABEL = f"{GROUP}/job"
 """On what belongs to a WorkerJob: its name."""
 

@@ -5,11 +5,13 @@ from contextlib import aclosing, contextmanager
 from typing import Protocol
 
 from trireme_operator import connection, metrics
-from trireme_operator.api import EVENT, KINDS, LEASE, Key, Kind, Object
+from trireme_operator.api import DELETION_COST, EVENT, KINDS, LEASE, POD, Key, Kind, Object
 from trireme_operator.connection import APPLY, MERGE, ApiError, Connection
 from trireme_operator.plan.action import Delete, Patch
 
 MANAGER = "trireme-operator"
+SCALER = "trireme-autoscaler"
+"""Who set a size, in an object's managedFields."""
 
 _MANAGED: dict[str, str] = {"fieldManager": MANAGER}
 _BAD_REQUEST = 400
@@ -147,17 +149,30 @@ class ClusterClient:
         _count("patch", f"{key.kind}/status")
         await self._merge(_path(KINDS[key.kind], key.namespace, key.name) + "/status", {"status": status})
 
-    async def _merge(self, path: str, body: Object) -> None:
+    async def _merge(self, path: str, body: Object, manager: str = MANAGER) -> None:
         try:
-            await self._http.call("PATCH", path, _MANAGED, body, MERGE)
+            await self._http.call("PATCH", path, {"fieldManager": manager}, body, MERGE)
         except ApiError as error:
             if error.code != _NOT_FOUND:
                 raise
 
+    async def scale(self, cluster: Key, replicas: int) -> None:
+        """Set the size of a WorkerCluster, if it is there."""
+        _count("patch", f"{cluster.kind}/scale")
+        path = _path(KINDS[cluster.kind], cluster.namespace, cluster.name) + "/scale"
+        await self._merge(path, {"spec": {"replicas": replicas}}, SCALER)
+
+    async def set_deletion_cost(self, namespace: str, pod: str, cost: int) -> None:
+        """Say how dear a pod is, if it is there."""
+        _count("patch", "Pod/status")
+        # By way of its status, because who may patch a pod may change what it runs.
+        path = _path(POD, namespace, pod) + "/status"
+        await self._merge(path, {"metadata": {"annotations": {DELETION_COST: str(cost)}}}, SCALER)
+
     async def log_tail(self, namespace: str, pod: str, lines: int) -> str:
         """Return the last lines of a pod's log; nothing if it is gone."""
         _count("get", "Pod/log")
-        path = f"{_path(KINDS['Pod'], namespace, pod)}/log"
+        path = f"{_path(POD, namespace, pod)}/log"
         tail = b""
         try:
             # Read in pieces, because a line may be as long as a program likes.

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from trireme_operator.api import GROUP, VERSION, WORKER_CLUSTER, WORKER_JOB, Kind
+from trireme_operator.api import GROUP, JOB_MANAGER, VERSION, WORKER_CLUSTER, WORKER_JOB, Kind
 
 Schema = dict[str, Any]
 
@@ -102,6 +102,72 @@ _ENV = _list(
     256,
 )
 
+
+def _direction(which: str, default: str) -> Schema:
+    return _object(
+        f"How the cluster may {which}; {default}",
+        {
+            "stabilizationWindowSeconds": _integer(
+                "Seconds of past recommendations that count: going up the lowest, going down the highest.", 0, 3600
+            ),
+            "selectPolicy": {
+                "type": "string",
+                "enum": ["Max", "Min", "Disabled"],
+                "default": "Max",
+                "description": "Whether the policy that allows the most counts, or the least, or no change at all.",
+            },
+            "policies": _list(
+                "Limits of the change within a time; none if left out.",
+                {
+                    "type": "object",
+                    "required": ["type", "value", "periodSeconds"],
+                    "properties": {
+                        "type": {
+                            "type": "string",
+                            "enum": ["Pods", "Percent"],
+                            "description": "What the value counts.",
+                        },
+                        "value": _integer("The largest change.", 1, 100000),
+                        "periodSeconds": _integer("The seconds in which it may take place.", 1, 1800),
+                    },
+                },
+                16,
+            ),
+            "tolerance": {
+                **_QUANTITY,
+                "description": "By what share of its size the cluster may be off without a change; 0.1 if left out.",
+            },
+        },
+    )
+
+
+def _autoscaling() -> Schema:
+    return _object(
+        "Size the cluster by the work that waits for it, between these bounds; words and meaning of autoscaling/v2.",
+        {
+            "minReplicas": _integer(
+                "The fewest workers; with 0 the first task, application or job starts them.", 0, 1000, default=1
+            ),
+            "maxReplicas": _integer("The most workers.", 1, 1000),
+            "behavior": _object(
+                "How fast the cluster may change.",
+                {
+                    "scaleUp": _direction("grow", "at once, if left out."),
+                    "scaleDown": _direction(
+                        "shrink", "if left out, when the work of the last 30 s would have needed fewer."
+                    ),
+                },
+            ),
+        },
+        required=["maxReplicas"],
+        **{
+            "x-kubernetes-validations": [
+                _rule("self.minReplicas <= self.maxReplicas", "minReplicas can't be above maxReplicas")
+            ]
+        },
+    )
+
+
 _CONDITIONS = _list(
     "What is so, by the conventions of metav1.Condition.",
     {
@@ -164,7 +230,8 @@ def _cluster_spec() -> Schema:
         {
             "engine": {"type": "string", "enum": list(_ENGINES), "description": "What the workers run."},
             "image": _string("Image of the workers and of the engine's control pod.", minLength=1, maxLength=512),
-            "replicas": _integer("Workers.", 0, 1000, default=1),
+            "replicas": _integer("Workers; with autoscaling, how many there are at first.", 0, 1000, default=1),
+            "autoscaling": _autoscaling(),
             "resources": _resources("A worker pod's total; what the engine's process may use follows from the limits."),
             "drainSeconds": _integer(
                 "Seconds that a leaving worker may use to hand over its work.", 1, 86400, default=120
@@ -207,6 +274,19 @@ def worker_cluster() -> Schema:
                 "Where the engine answers inside the cluster.",
                 _object("An address.", {"name": _string("What answers."), "url": _string("Where.", maxLength=1024)}),
                 8,
+            ),
+            "autoscaling": _object(
+                "What the autoscaler sees and does.",
+                {
+                    "desiredReplicas": _integer("Workers that it wants.", 0, 100000),
+                    "demand": _string("The work that there is.", maxLength=1024),
+                    "reason": _string("Why it wants as many.", maxLength=1024),
+                    "lastScaleTime": {
+                        "type": "string",
+                        "format": "date-time",
+                        "description": "When it last changed the size.",
+                    },
+                },
             ),
             "conditions": _CONDITIONS,
         },
@@ -277,12 +357,19 @@ def worker_job() -> Schema:
                 "Seconds until a job that has ended is deleted; never if left out.", 0, 2147483647
             ),
             "suspend": {"type": "boolean", "default": False, "description": "Neither start nor go on for now."},
+            "managedBy": _string(
+                "Who looks after the job, as in batch/v1; the operator leaves it alone if this is another one's name.",
+                maxLength=63,
+                pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+                default=JOB_MANAGER,
+            ),
         },
         required=["driver"],
         **{
             "x-kubernetes-validations": [
                 _rule("has(self.clusterRef) != has(self.clusterTemplate)", "give either clusterRef or clusterTemplate"),
                 _rule("self.driver == oldSelf.driver", "driver can't change: make another job"),
+                _rule("self.managedBy == oldSelf.managedBy", "managedBy can't change: make another job"),
                 _rule(
                     "has(self.clusterRef) == has(oldSelf.clusterRef)"
                     " && (!has(self.clusterRef) || self.clusterRef == oldSelf.clusterRef)",

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterable
 
 from trireme_operator.api import Object
+from trireme_operator.plan.scaling import CONDITION
 
 _COMPONENT = "trireme-operator"
 # What goes without saying: the steps of a start or a change that goes well.
@@ -11,7 +12,7 @@ _QUIET = {
     *("ControlNotReady", "NoWorkers", "WorkersChanging", "Settled", "NotSuspended", "Creating"),
     *("Starting", "Running", "Ended", "Stopped"),
 }
-_GOOD = {"Ready", "Suspended", "Resumed", "Completed"}
+_GOOD = {"Ready", "Suspended", "Resumed", "Completed", "DemandKnown"}
 
 
 def for_conditions(about: Object, before: Iterable[Object], after: Iterable[Object], now: str) -> list[Object]:
@@ -34,11 +35,19 @@ def for_conditions(about: Object, before: Iterable[Object], after: Iterable[Obje
         # What Progressing has to tell, Ready tells as well.
         if (reason in _QUIET and not lost) or new["type"] == "Progressing":
             continue
-        found.append(_event(about, reason, new["message"], "Normal" if reason in _GOOD else "Warning", now))
+        # Autoscaling begins and pauses with the cluster, which tells so itself.
+        if new["type"] == CONDITION and ("Suspended" in (new["reason"], was.get("reason")) or _begins(was, new)):
+            continue
+        found.append(event(about, reason, new["message"], "Normal" if reason in _GOOD else "Warning", now))
     return found
 
 
-def _event(about: Object, reason: str, message: str, type_: str, now: str) -> Object:
+def _begins(was: Object, new: Object) -> bool:
+    return new["reason"] == "DemandKnown" and was.get("reason", "Starting") in _QUIET
+
+
+def event(about: Object, reason: str, message: str, type_: str, now: str) -> Object:
+    """Return an event about an object; `type_` is Normal or Warning, `now` the time as in JSON."""
     metadata = about["metadata"]
     return {
         "apiVersion": "v1",

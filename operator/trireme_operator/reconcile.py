@@ -18,6 +18,7 @@ from trireme_operator.plan.action import Patch, Plan
 from trireme_operator.plan.conditions import timestamp
 from trireme_operator.plan.difference import correction, merge_patch, must_apply
 from trireme_operator.plan.pods import Trouble, not_made
+from trireme_operator.plan.scaling import Scaling
 from trireme_operator.store import Store
 
 logger = logging.getLogger(__name__)
@@ -50,16 +51,24 @@ class Reconciler:
         charts: the engine charts.
         registry: where the engines' images are by default; see `Settings`.
         clock: tells the time, with its zone.
+        scaling: tells what the autoscaler last decided about a cluster.
     """
 
     def __init__(
-        self, store: Store, client: Client, charts: Charts, clock: Callable[[], datetime], registry: str = ""
+        self,
+        store: Store,
+        client: Client,
+        charts: Charts,
+        clock: Callable[[], datetime],
+        registry: str = "",
+        scaling: Callable[[Object], Scaling | None] = lambda _: None,
     ) -> None:
         self._store = store
         self._client = client
         self._charts = charts
         self._clock = clock
         self._registry = registry
+        self._scaling = scaling
         self._wanted: OrderedDict[str, tuple[list[Object], list[Object]]] = OrderedDict()
 
     async def reconcile(self, key: Key) -> float | None:
@@ -73,7 +82,7 @@ class Reconciler:
             ApiError: a call failed; to be tried again later.
         """
         item = self._store.get(key)
-        if item is None or "deletionTimestamp" in item["metadata"]:
+        if item is None or "deletionTimestamp" in item["metadata"] or job_plan.is_anothers(item):
             return None
         decision = await (self._cluster(item) if key.kind == WORKER_CLUSTER.kind else self._job(item))
         try:
@@ -132,7 +141,8 @@ class Reconciler:
 
     def _observe(self, cluster: Object) -> cluster_plan.Observed:
         pods = self._store.pods(cluster["metadata"]["namespace"], cluster["metadata"]["name"])
-        return cluster_plan.Observed.of(cluster, self._store.owned(cluster), pods)
+        observed = cluster_plan.Observed.of(cluster, self._store.owned(cluster), pods)
+        return replace(observed, scaling=self._scaling(cluster))
 
     async def _look_closer(self, cluster: Object) -> Trouble | None:
         """Ask for what no object's status tells: a ConfigMap that pods wait for, a StatefulSet that can't make pods."""

@@ -181,3 +181,65 @@ def test_one_namespace_alone(kubectl):
         SYSTEM("scale", OPERATOR, "--replicas=1")
         other("delete", "namespace", other.namespace, "--wait=false")
         SYSTEM("rollout", "status", OPERATOR, "--timeout=90s")
+
+
+def test_what_only_a_closer_look_tells(kubectl):
+    """The operator asks events and ConfigMaps with the rights of its own role, which the condition needs to tell."""
+    coded = cluster("coded")
+    coded["spec"] |= {"replicas": 1, "code": {"configMap": "tasks"}, "celery": {**coded["spec"]["celery"], "app": "it"}}
+    coded["spec"]["resources"] = SMALL
+    kubectl.apply(coded)
+    until(lambda: condition(kubectl.get("wc/coded"), "Ready").get("reason") == "CodeNotFound")
+    assert "spec.code.configMap" in condition(kubectl.get("wc/coded"), "Ready")["message"]
+    kubectl("create", "configmap", "tasks", "--from-literal=it.py=from celery import Celery\napp = Celery('it')\n")
+    kubectl.wait("wc/coded", "condition=Ready")
+    kubectl("create", "quota", "full", "--hard=pods=2")
+    kubectl.apply(cluster())
+    until(lambda: condition(kubectl.get("wc/tasks"), "Ready").get("reason") == "QuotaExceeded")
+    assert "full" in condition(kubectl.get("wc/tasks"), "Ready")["message"]
+    kubectl("delete", "quota/full")
+    kubectl.wait("wc/tasks", "condition=Ready")
+    kubectl("create", "quota", "full", "--hard=pods=3")
+    kubectl.apply(job("it", {"command": ["true"]}))
+    until(lambda: condition(kubectl.get("wj/it"), "DriverRunning").get("reason") == "QuotaExceeded")
+    kubectl("delete", "quota/full")
+    kubectl.wait("wj/it", "condition=Complete")
+
+
+def test_a_job_that_somebody_else_manages_is_left_alone(kubectl):
+    kubectl.apply(cluster(), job("theirs", {"command": ["true"]}, managedBy="example.com/queue"))
+    kubectl.apply(job("ours", {"command": ["true"]}))
+    kubectl.wait("wj/ours", "condition=Complete")
+    assert "status" not in kubectl.get("wj/theirs")
+
+
+def test_an_upgrade_of_the_operator_leaves_clusters_alone(kubectl):
+    """The chart and the definitions are replaced under a running cluster; then the new operator looks after it."""
+    kubectl.apply(cluster())
+    kubectl.wait("wc/tasks", "condition=Ready")
+    pods = [pod["metadata"]["uid"] for pod in kubectl.get("pods")["items"]]
+    helm = ("helm", "--kube-context=kind-trireme", "--namespace=trireme-system")
+    chart = ("upgrade", "trireme", TOP / "charts" / "trireme", "--reuse-values", "--wait", "--timeout=120s")
+    try:
+        run(*helm, *chart, f"--set-string=podAnnotations.upgraded={kubectl.namespace}")
+        kubectl("apply", "--server-side", "--filename", TOP / "manifests" / "crds")
+        SYSTEM("rollout", "status", OPERATOR, "--timeout=90s")
+        kubectl("annotate", "wc/tasks", "seen=by-the-new-one")
+        kubectl("delete", "pdb/tasks-worker")
+        until(lambda: "tasks-worker" in kubectl("get", "pdb", "--output=name"))
+        assert [pod["metadata"]["uid"] for pod in kubectl.get("pods")["items"]] == pods
+        assert condition(kubectl.get("wc/tasks"), "Ready")["status"] == "True"
+    finally:
+        run(*helm, "rollback", "trireme", "--wait", "--timeout=120s")
+
+
+def test_the_readme_installs_elsewhere():
+    """The command for other clusters, as it stands there; the API server checks all of it and keeps nothing."""
+    text = (TOP / "README.md").read_text()
+    command = text[text.index("helm install trireme ") :].partition("\n```")[0].replace("\\\n", " ")
+    words = command.replace("--namespace trireme-system", "--namespace elsewhere").split()
+    words[words.index("trireme")] = "elsewhere"
+    helm = [*words, "--kube-context=kind-trireme", "--set=crds.enabled=false", "--dry-run=client"]
+    rendered = run(*helm).stdout
+    assert 'image: "registry.example/team/trireme/operator:dev"' in rendered
+    assert 'value: "registry.example/team"' in rendered

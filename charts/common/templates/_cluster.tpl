@@ -13,26 +13,35 @@ data:
 {{/*
 Traffic: only the cluster's own pods, its drivers among them, reach its pods. The engines take code from whoever can
 connect, and only some of them know passwords. Policies add up, so whoever else may connect gets one of their own.
+The operator reads from the control pod how much work there is. Takes root and `demand`, the port for that.
 */}}
 {{- define "common.networkPolicy" -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
-  name: {{ include "common.name" . }}
+  name: {{ include "common.name" .root }}
   labels:
-    {{- include "common.labels" (dict "root" .) | nindent 4 }}
+    {{- include "common.labels" (dict "root" .root) | nindent 4 }}
 spec:
   podSelector:
     matchLabels:
-      app.kubernetes.io/instance: {{ include "common.name" . }}
+      app.kubernetes.io/instance: {{ include "common.name" .root }}
       app.kubernetes.io/part-of: trireme
   policyTypes: [Ingress]
   ingress:
     - from:
         - podSelector:
             matchLabels:
-              app.kubernetes.io/instance: {{ include "common.name" . }}
+              app.kubernetes.io/instance: {{ include "common.name" .root }}
               app.kubernetes.io/part-of: trireme
+    - from:
+        - namespaceSelector: {}
+          podSelector:
+            matchLabels:
+              app.kubernetes.io/name: trireme
+              app.kubernetes.io/component: operator
+      ports:
+        - port: {{ .demand }}
 {{- end -}}
 
 {{/* Evictions a few workers at a time, so that those which stay can take over what the leaving ones hold. */}}

@@ -1,7 +1,11 @@
 """Celery: a Redis broker, or one elsewhere, which drivers find by the variables that Celery itself reads."""
 
-from trireme_operator.api import STATEFUL_SET
+import json
+from collections.abc import Mapping, Sequence
+
+from trireme_operator.api import STATEFUL_SET, Object
 from trireme_operator.engines.adapter import Adapter, Endpoint
+from trireme_operator.engines.demand import Demand, Nonsense, count, workers_for
 
 CELERY = Adapter(
     name="celery",
@@ -14,3 +18,76 @@ CELERY = Adapter(
     shared_env=("REDIS_PASSWORD", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"),
     shared_volumes=("code",),
 )
+
+# Kombu parts queue and priority so, in as many as ten lists a queue; those that are not used are not there.
+_SEPARATOR = "\x06\x16"
+_PRIORITIES = 10
+_DEFAULT_QUEUE = "celery"
+_MOST_LISTS = 1000
+# Of a number that somebody else wrote.
+_MOST_DIGITS = 10
+
+
+def places(said: Mapping[str, str], celery: Object) -> tuple[list[str], str]:
+    """Return the Redis lists in which tasks wait, and the hash of those that workers hold.
+
+    Args:
+        said: what the workers last wrote about that; empty if none has ever run.
+        celery: spec.celery of the cluster, for that case.
+
+    Raises:
+        Nonsense: the workers did not write that.
+    """
+    if not said:
+        queues = celery.get("queues") or [celery.get("config", {}).get("task_default_queue") or _DEFAULT_QUEUE]
+        lists = [
+            f"{queue}{_SEPARATOR}{priority}" if priority else str(queue)
+            for queue in queues
+            for priority in range(_PRIORITIES)
+        ]
+        return lists[:_MOST_LISTS], "unacked"
+    try:
+        found, unacked = json.loads(said["lists"]), said["unacked"]
+    except (KeyError, RecursionError, ValueError) as error:
+        raise Nonsense(f"trireme.work is {dict(said)!r}"[:200]) from error
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found) or len(found) > _MOST_LISTS:
+        raise Nonsense(f"trireme.work: lists is {said['lists']!r}"[:200])
+    return found, unacked
+
+
+def demand(
+    lengths: Sequence[object], unacked: object, active: Mapping[str, object], capacity: Mapping[str, str]
+) -> Demand:
+    """Return what the tasks in a broker ask for: each that waits or runs wants a process.
+
+    Args:
+        lengths: of the lists in which tasks wait.
+        unacked: number of tasks that workers hold and have not acknowledged.
+        active: tasks that each worker says it runs, by pod; None or left out where it says nothing.
+        capacity: what one worker offers.
+
+    Raises:
+        Nonsense: one of these is no count.
+    """
+    waiting = sum(count({"length": length}, "length") for length in lengths)
+    held = count({"unacked": unacked}, "unacked")
+    costs = {pod: _active(number) for pod, number in active.items() if number is not None}
+    processes = capacity.get("processes", "")
+    slots = max(1, int(processes)) if processes.isdecimal() and len(processes) <= _MOST_DIGITS else 1
+    # Tasks that are acknowledged early are with a worker, and not with the broker any more.
+    running = max(held, sum(costs.values()))
+    return Demand(
+        workers=workers_for(waiting + running, slots),
+        waiting=waiting,
+        running=running,
+        slots=slots,
+        least=max(workers_for(running, slots), sum(number > 0 for number in costs.values())),
+        unit="tasks",
+        costs=costs,
+    )
+
+
+def _active(number: object) -> int:
+    if not isinstance(number, str) or not number.isdecimal() or len(number) > _MOST_DIGITS:
+        raise Nonsense(f"trireme.active is {number!r}"[:200])
+    return count({"active": int(number)}, "active")

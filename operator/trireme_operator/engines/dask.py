@@ -1,7 +1,11 @@
 """Dask: a scheduler, which drivers find by their Dask configuration."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from trireme_operator.api import DEPLOYMENT
 from trireme_operator.engines.adapter import Adapter, Endpoint
+from trireme_operator.engines.demand import Demand, Nonsense, count, workers_for
 
 DASK = Adapter(
     name="dask",
@@ -14,3 +18,91 @@ DASK = Adapter(
     shared_env=("DASK_SCHEDULER_ADDRESS", "DASK_CONFIG"),
     shared_volumes=("code", "conf"),
 )
+
+# Beyond that share of their memory, distributed's own adaptive_target asks for more workers, too. Per cent.
+_FULL = 60
+_MOST_BYTES = 10**18
+# A cost is an int32: 11 bits for tasks, and below them 20 for the MiB that count only between equals.
+_MOST_TASKS = 2**11 - 1
+_MOST_MEBIBYTES = 2**20 - 1
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """What a scheduler says of a worker that is not leaving.
+
+    Args:
+        processing: tasks that it has begun or been given.
+        threads: with which it takes tasks: 0 while it is paused.
+        stored: bytes of results.
+        limit: bytes of memory; 0 for no limit.
+    """
+
+    processing: int
+    threads: int
+    stored: int
+    limit: int
+
+    @property
+    def cost(self) -> int:
+        mebibytes = -(-self.stored // 2**20)
+        return (min(self.processing, _MOST_TASKS) << 20) + min(mebibytes, _MOST_MEBIBYTES)
+
+
+def demand(answer: object, capacity: Mapping[str, str]) -> Demand:
+    """Return what the tasks of a scheduler ask for.
+
+    Args:
+        answer: of its route /trireme/demand.
+        capacity: what one worker offers.
+
+    Raises:
+        Nonsense: something is missing there, or can't be true.
+    """
+    waiting, executing, held = (count(answer, name) for name in ("waiting", "executing", "held"))
+    threads, stored, workers = count(answer, "threads"), _size(answer, "stored"), _workers(answer)
+    slots = _figure(capacity, "threads") or 1
+    memory = _figure(capacity, "memory") or max((worker.limit for worker in workers.values()), default=0)
+    least = max(
+        sum(worker.processing > 0 for worker in workers.values()),
+        workers_for(stored * 100, memory * _FULL) if memory else 0,
+        min(1, held),
+    )
+    # What waits needs others than those which are paused.
+    paused = sum(worker.threads == 0 for worker in workers.values()) if waiting else 0
+    return Demand(
+        workers=max(workers_for(threads, slots) + paused, least),
+        waiting=waiting,
+        running=executing,
+        slots=slots,
+        least=least,
+        unit="tasks",
+        costs={name: worker.cost for name, worker in workers.items() if worker.cost},
+    )
+
+
+def _workers(answer: object) -> dict[str, _Worker]:
+    found = answer.get("workers") if isinstance(answer, Mapping) else None
+    if not isinstance(found, Mapping):
+        raise Nonsense(f"workers is {found!r}, where workers by name should be"[:200])
+    return {str(name): _worker(f"workers.{name}", said) for name, said in found.items()}
+
+
+def _worker(name: str, said: object) -> _Worker:
+    try:
+        return _Worker(count(said, "processing"), count(said, "threads"), _size(said, "stored"), _size(said, "limit"))
+    except Nonsense as problem:
+        raise Nonsense(f"{name}.{problem}"[:200]) from problem
+
+
+def _size(answer: object, name: str) -> int:
+    found = answer.get(name) if isinstance(answer, Mapping) else None
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found < _MOST_BYTES:
+        raise Nonsense(f"{name} is {found!r}, where bytes should be: 0 to {_MOST_BYTES - 1}"[:200])
+    return found
+
+
+def _figure(capacity: Mapping[str, str], name: str) -> int:
+    """Read a figure of a worker's capacity: 0 where there is none, or none that makes sense."""
+    found = capacity.get(name, "")
+    return int(found) if found.isdecimal() and len(found) <= len(str(_MOST_BYTES)) else 0

@@ -23,10 +23,12 @@ from trireme_operator.api import (
     owner_reference,
 )
 from trireme_operator.engines import ENGINES, Adapter
+from trireme_operator.plan import scaling
 from trireme_operator.plan.action import Delete, Plan
 from trireme_operator.plan.conditions import Condition, find, merge, moment, timestamp
 from trireme_operator.plan.difference import sealed
 from trireme_operator.plan.pods import Fields, Trouble, of_deployment, of_pods
+from trireme_operator.plan.scaling import Scaling
 
 MANAGER = "trireme-operator"
 LOOK_CLOSER_SECONDS = 3.0
@@ -46,12 +48,14 @@ class Observed:
         pods: its pods, of every component.
         trouble: what a closer look found, where no object's status tells.
         has_control: whether its chart renders a control pod; not so when the broker is elsewhere.
+        scaling: what the autoscaler says; None if nothing yet.
     """
 
     objects: dict[Key, Object]
     pods: Sequence[Object] = ()
     trouble: Trouble | None = None
     has_control: bool = True
+    scaling: Scaling | None = None
 
     @classmethod
     def of(cls, cluster: Object, objects: Iterable[Object], pods: Sequence[Object] = ()) -> "Observed":
@@ -239,7 +243,10 @@ def status(cluster: Object, observed: Observed, now: datetime, problem: Trouble 
         if cluster["spec"].get("suspend")
         else Condition("Suspended", False, "NotSuspended", "spec.suspend is false"),
     ]
+    if active := scaling.condition(cluster, observed.scaling):
+        conditions.append(active)
     before = cluster.get("status", {}).get("conditions", [])
+    sized = scaling.status(cluster, observed.scaling)
     return {
         "observedGeneration": cluster["metadata"]["generation"],
         "replicas": int(counts.get("replicas", 0)),
@@ -253,6 +260,7 @@ def status(cluster: Object, observed: Observed, now: datetime, problem: Trouble 
             )
         ),
         "capacity": offered_by(workers),
+        **({"autoscaling": sized} if sized else {}),
         "endpoints": [{"name": point.name, "url": point.url.format(host=host)} for point in engine.endpoints]
         if observed.has_control
         else [],

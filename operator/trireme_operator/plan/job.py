@@ -10,6 +10,7 @@ from trireme_operator.api import (
     CONFIG_MAP,
     JOB,
     JOB_LABEL,
+    JOB_MANAGER,
     LABEL_COMPONENT,
     LABEL_INSTANCE,
     LABEL_MANAGED_BY,
@@ -65,6 +66,11 @@ def driver_name(job: Object) -> str:
     return f"{job['metadata']['name']}-driver"
 
 
+def is_anothers(item: Object) -> bool:
+    """Tell whether something else than this operator looks after a job."""
+    return bool(item["spec"].get("managedBy", JOB_MANAGER) != JOB_MANAGER)
+
+
 def has_ended(job: Object) -> bool:
     """Tell whether a job's status says that it completed or failed."""
     return is_true(job, "Complete") or is_true(job, "Failed")
@@ -95,7 +101,7 @@ def plan(job: Object, observed: Observed, now: datetime) -> Plan:
         return made
     over = _is_over(observed.driver)
     if own and not over:
-        made.apply.append(_cluster(job))
+        made.apply.append(_cluster(job, observed.cluster))
     suspend = bool(job["spec"].get("suspend"))
     if observed.driver:
         if "script" in job["spec"]["driver"] and not over:
@@ -151,11 +157,11 @@ def _metadata(job: Object, name: str, labels: Object) -> Object:
     }
 
 
-def _cluster(job: Object) -> Object:
+def _cluster(job: Object, found: Object | None) -> Object:
     spec = deepcopy(job["spec"]["clusterTemplate"]["spec"])
     if job["spec"].get("suspend"):
         spec["suspend"] = True
-    return sealed(
+    cluster = sealed(
         {
             "apiVersion": API_VERSION,
             "kind": WORKER_CLUSTER.kind,
@@ -163,6 +169,10 @@ def _cluster(job: Object) -> Object:
             "spec": spec,
         }
     )
+    if "autoscaling" in spec and found:
+        # The size is the autoscaler's once it is there. It stays in what is applied, lest it went back to its default.
+        cluster["spec"] = {**spec, "replicas": found["spec"].get("replicas", 1)}
+    return cluster
 
 
 def _script(job: Object) -> Object:

@@ -90,12 +90,18 @@ def test_services_and_budgets_select_their_pods(render: Render, engine: str, val
 
 @every_variant
 def test_only_the_clusters_own_pods_may_connect(render: Render, engine: str, values: Object) -> None:
+    """And the operator, in whatever namespace it is, to the one port that tells the demand."""
     policy = render(engine, values)["NetworkPolicy", NAME]["spec"]
     own = {"matchLabels": {"app.kubernetes.io/instance": NAME, "app.kubernetes.io/part-of": "trireme"}}
+    operator = {"matchLabels": {"app.kubernetes.io/name": "trireme", "app.kubernetes.io/component": "operator"}}
+    port = {"dask": "http-dashboard", "spark": "http-ui", "celery": "tcp-redis"}[engine]
     assert policy == {
         "podSelector": own,
         "policyTypes": ["Ingress"],
-        "ingress": [{"from": [{"podSelector": own}]}],
+        "ingress": [
+            {"from": [{"podSelector": own}]},
+            {"from": [{"namespaceSelector": {}, "podSelector": operator}], "ports": [{"port": port}]},
+        ],
     }
 
 
@@ -269,6 +275,19 @@ def test_dask_config_keeps_the_api(render: Render) -> None:
     text = render("dask", {"config": routes})["ConfigMap", f"{NAME}-conf"]["data"]["dask.yaml"]
     assert "- distributed.http.scheduler.api" in text
     assert "allowed-failures: 9" in text
+
+
+def test_dask_scheduler_tells_its_demand(render: Render) -> None:
+    objects = render("dask")
+    scheduler = objects["Deployment", f"{NAME}-scheduler"]
+    assert container(scheduler)["command"][:2] == ["python", "/opt/trireme/scripts/trireme_demand.py"]
+    assert "trireme_demand.py" in objects["ConfigMap", f"{NAME}-scripts"]["data"]
+    template = scheduler["spec"]["template"]
+    assert {"name": "scripts", "configMap": {"name": f"{NAME}-scripts"}} in template["spec"]["volumes"]
+    mount = {"name": "scripts", "mountPath": "/opt/trireme/scripts", "readOnly": True}
+    assert mount in container(scheduler)["volumeMounts"]
+    # What it holds is lost when it is replaced, so a new script waits for its next start.
+    assert template["metadata"]["annotations"].keys() == {"checksum/conf"}
 
 
 def test_spark_config(render: Render) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from operating import CHARTS, closed, cluster, condition, job, schema_of
+from operating import CHARTS, STAMP, closed, cluster, condition, job, schema_of
 
 from trireme_operator import crds
-from trireme_operator.api import CHART_KINDS, WORKER_CLUSTER, WORKER_JOB, Kind, Object
+from trireme_operator.api import CHART_KINDS, JOB_MANAGER, WORKER_CLUSTER, WORKER_JOB, Kind, Object
 from trireme_operator.engines import ENGINES
+from trireme_operator.plan.job import is_anothers
 from trireme_operator.quantity import number
 
 TOP = CHARTS.parent
@@ -167,6 +168,33 @@ def test_an_engine_is_fixed_in_a_jobs_template_too() -> None:
     assert fixed in [rule["rule"] for rule in template["x-kubernetes-validations"]]
 
 
+def test_bounds_and_directions_are_those_of_autoscaling_v2() -> None:
+    for kind, path in (("WorkerCluster", ".spec"), ("WorkerJob", ".spec.clusterTemplate.spec")):
+        found = dict(fields(kind))
+        autoscaling = found[f"{path}.autoscaling"]
+        (rule,) = autoscaling["x-kubernetes-validations"]
+        assert rule["rule"] == "self.minReplicas <= self.maxReplicas"
+        # The rule may rely on both.
+        assert autoscaling["required"] == ["maxReplicas"]
+        assert found[f"{path}.autoscaling.minReplicas"]["default"] == 1
+        for way in ("scaleUp", "scaleDown"):
+            direction = f"{path}.autoscaling.behavior.{way}"
+            assert found[direction]["properties"].keys() == {
+                *("stabilizationWindowSeconds", "selectPolicy", "policies", "tolerance")
+            }
+            # The two differ in their defaults, which only who decides knows.
+            assert "default" not in found[f"{direction}.stabilizationWindowSeconds"]
+
+
+def test_who_looks_after_a_job_is_fixed_and_this_operator_unless_said() -> None:
+    spec = schema_of(CRDS["WorkerJob"])["properties"]["spec"]
+    assert spec["properties"]["managedBy"]["default"] == JOB_MANAGER
+    assert "self.managedBy == oldSelf.managedBy" in [rule["rule"] for rule in spec["x-kubernetes-validations"]]
+    assert not is_anothers(job())
+    assert not is_anothers(job(managedBy=JOB_MANAGER))
+    assert "managedBy" not in schema_of(CRDS["WorkerCluster"])["properties"]["spec"]["properties"]
+
+
 def test_a_driver_runs_one_program() -> None:
     driver = schema_of(CRDS["WorkerJob"])["properties"]["spec"]["properties"]["driver"]
     (rule,) = driver["x-kubernetes-validations"]
@@ -206,6 +234,10 @@ def test_samples_are_valid(sample: Path) -> None:
         validator(item["kind"]).validate(item)
 
 
+def behave(policies: list[Object], **more: Any) -> Object:
+    return {"stabilizationWindowSeconds": 0, "selectPolicy": "Min", "policies": policies, **more}
+
+
 VALID: list[Object] = [
     cluster(),
     cluster("celery", celery={"app": "tasks:app", "queues": ["a"]}),
@@ -216,6 +248,22 @@ VALID: list[Object] = [
     job(driver={"code": {"configMap": "program"}}),
     job(driver={"code": {"configMap": "program"}, "command": ["python", "x.py"]}),
     job(status={"state": "Complete", "duration": "1m5s"}),
+    cluster(autoscaling={"maxReplicas": 1}),
+    cluster(replicas=0, autoscaling={"minReplicas": 0, "maxReplicas": 1000, "behavior": {}}),
+    cluster(autoscaling={"maxReplicas": 8, "behavior": {"scaleUp": {}, "scaleDown": {"selectPolicy": "Disabled"}}}),
+    cluster(
+        autoscaling={
+            "maxReplicas": 8,
+            "behavior": {
+                "scaleUp": behave([{"type": "Pods", "value": 4, "periodSeconds": 1800}], tolerance="0.05"),
+                "scaleDown": behave([{"type": "Percent", "value": 100, "periodSeconds": 1}] * 16, tolerance=0),
+            },
+        }
+    ),
+    cluster(status={"autoscaling": {"desiredReplicas": 0, "demand": "", "reason": "", "lastScaleTime": STAMP}}),
+    job(clusterTemplate={"spec": {"engine": "spark", "autoscaling": {"maxReplicas": 3}}}),
+    job(managedBy="trireme.dev/workerjob-controller"),
+    job(managedBy="kueue.x-k8s.io/multikueue"),
 ]
 INVALID: list[Object] = [
     cluster("ray"),
@@ -235,6 +283,36 @@ INVALID: list[Object] = [
     job(driver={"code": {}}),
     job(driver={"code": {"configMap": ""}}),
     job(clusterTemplate={"spec": {}}),
+    cluster(autoscaling={}),
+    cluster(autoscaling={"minReplicas": 1}),
+    cluster(autoscaling={"maxReplicas": 0}),
+    cluster(autoscaling={"maxReplicas": 1001}),
+    cluster(autoscaling={"minReplicas": -1, "maxReplicas": 1}),
+    cluster(autoscaling={"maxReplicas": "8"}),
+    cluster(autoscaling={"maxReplicas": 8, "metrics": []}),
+    *(
+        cluster(autoscaling={"maxReplicas": 8, "behavior": {"scaleUp": wrong}})
+        for wrong in [
+            behave([{"type": "Workers", "value": 1, "periodSeconds": 1}]),
+            behave([{"type": "Pods", "value": 0, "periodSeconds": 1}]),
+            behave([{"type": "Pods", "value": 1, "periodSeconds": 0}]),
+            behave([{"type": "Pods", "value": 1, "periodSeconds": 1801}]),
+            behave([{"type": "Pods", "value": 1}]),
+            behave([{"type": "Pods", "value": 1, "periodSeconds": 1}] * 17),
+            behave([], stabilizationWindowSeconds=3601),
+            behave([], stabilizationWindowSeconds=-1),
+            behave([], selectPolicy="Most"),
+            behave([], tolerance="-0.1"),
+            behave([], tolerance="a tenth"),
+            behave([], pause=1),
+        ]
+    ),
+    cluster(status={"autoscaling": {"desiredReplicas": -1}}),
+    cluster(status={"autoscaling": {"waiting": 1}}),
+    *(
+        job(managedBy=name)
+        for name in ("", "me", "/me", "me/", "Me/me", "me/you/him", "me.example/-you", "a.b/" + "c" * 60)
+    ),
 ]
 
 

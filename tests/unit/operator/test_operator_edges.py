@@ -100,6 +100,10 @@ def test_settings_that_are_none(
     assert "error" in capsys.readouterr().err
 
 
+def scaling(status: str, reason: str) -> Object:
+    return condition("AutoscalingActive", status, reason)
+
+
 READY = condition("Ready", "True", "Ready")
 NOT_READY = condition("Ready", "False", "NoWorkers")
 
@@ -143,6 +147,37 @@ NOT_READY = condition("Ready", "False", "NoWorkers")
             [READY, condition("Failed", "True", "DriverFailed")],
             [("Normal", "Ready"), ("Warning", "DriverFailed")],
         ),
+        # Autoscaling begins with the cluster, which tells so itself,
+        ([], [scaling("False", "Starting")], []),
+        ([], [scaling("False", "ControlNotReady")], []),
+        ([], [scaling("True", "DemandKnown")], []),
+        ([scaling("False", "Starting")], [scaling("False", "ControlNotReady")], []),
+        ([scaling("False", "Starting")], [scaling("True", "DemandKnown")], []),
+        ([scaling("False", "ControlNotReady")], [scaling("True", "DemandKnown")], []),
+        ([scaling("True", "DemandKnown")], [scaling("False", "ControlNotReady")], []),
+        # and pauses with it.
+        ([scaling("True", "DemandKnown")], [scaling("False", "Suspended")], []),
+        ([scaling("False", "NoAnswer")], [scaling("False", "Suspended")], []),
+        ([scaling("False", "Suspended")], [scaling("False", "Starting")], []),
+        ([scaling("False", "Suspended")], [scaling("True", "DemandKnown")], []),
+        (
+            [condition("Suspended", "False", "NotSuspended"), scaling("True", "DemandKnown")],
+            [condition("Suspended", "True", "Suspended"), scaling("False", "Suspended")],
+            [("Normal", "Suspended")],
+        ),
+        (
+            [condition("Suspended", "True", "Suspended"), scaling("False", "Suspended")],
+            [condition("Suspended", "False", "NotSuspended"), scaling("False", "Starting")],
+            [("Normal", "Resumed")],
+        ),
+        # Blind, it tells, and once it sees again.
+        ([scaling("True", "DemandKnown")], [scaling("False", "NoAnswer")], [("Warning", "NoAnswer")]),
+        ([scaling("False", "Starting")], [scaling("False", "NoAnswer")], [("Warning", "NoAnswer")]),
+        ([], [scaling("False", "NoControlPod")], [("Warning", "NoControlPod")]),
+        ([scaling("False", "NoAnswer")], [scaling("False", "BadAnswer")], [("Warning", "BadAnswer")]),
+        ([scaling("False", "NoAnswer")], [{**scaling("False", "NoAnswer"), "message": "other words"}], []),
+        ([scaling("False", "NoAnswer")], [scaling("True", "DemandKnown")], [("Normal", "DemandKnown")]),
+        ([scaling("True", "DemandKnown")], [], []),
     ],
 )
 def test_what_is_worth_an_event(before: list[Object], after: list[Object], expected: list[tuple[str, str]]) -> None:
@@ -170,6 +205,16 @@ def test_an_event_is_about_its_object(item: Object) -> None:
 def test_an_events_message_has_the_length_that_is_allowed() -> None:
     (event,) = events.for_conditions(cluster(), [], [{**READY, "message": "x" * 5000}], STAMP)
     assert event["message"] == "x" * 1024
+
+
+def test_an_event_of_its_own() -> None:
+    event = events.event(cluster(), "Scaled", "from 1 to 2 workers", "Normal", STAMP)
+    (other,) = events.for_conditions(cluster(), [], [READY], STAMP)
+    assert (event["type"], event["reason"], event["message"]) == ("Normal", "Scaled", "from 1 to 2 workers")
+    assert event["involvedObject"] == other["involvedObject"]
+    assert event["metadata"]["name"] != other["metadata"]["name"]
+    assert (event["firstTimestamp"], event["lastTimestamp"], event["source"]) == (STAMP, STAMP, other["source"])
+    assert len(events.event(cluster(), "Scaled", "x" * 5000, "Normal", STAMP)["message"]) == 1024
 
 
 def record(message: str, *arguments: object, **more: Any) -> logging.LogRecord:

@@ -24,11 +24,13 @@ from operating import (
 
 from trireme_operator.api import JOB, WORKER_CLUSTER, WORKER_JOB, Object
 from trireme_operator.plan.action import Delete, Patch, Plan
+from trireme_operator.plan.difference import correction, must_apply
 from trireme_operator.plan.job import (
     Observed,
     cluster_name,
     driver_name,
     has_ended,
+    is_anothers,
     plan,
     status,
     wants_output,
@@ -190,6 +192,98 @@ def test_the_own_cluster_is_as_its_template_says() -> None:
     assert made["metadata"]["ownerReferences"][0]["uid"] == "uid-job-mean"
 
 
+SIZED: Object = {"clusterTemplate": {"spec": {"engine": "dask", "replicas": 2, "autoscaling": {"maxReplicas": 9}}}}
+
+
+def with_size(made: Object, **spec: Any) -> Object:
+    """Return the job's cluster as it is seen once it was made, and its size set to something else."""
+    found = deepcopy(made)
+    found["metadata"] |= {"uid": "uid-mean", "generation": 3}
+    found["spec"] |= spec
+    return found
+
+
+@pytest.mark.parametrize("size", [0, 2, 5])
+def test_the_size_of_an_own_cluster_is_the_autoscalers_once_it_is_there(size: int) -> None:
+    item = job(**SIZED)
+    (made,) = decide(item).apply
+    # At first, the template's.
+    assert made["spec"] == SIZED["clusterTemplate"]["spec"]
+    seen = with_size(made, replicas=size)
+    (kept,) = decide(item, cluster=seen).apply
+    assert kept["spec"] == {**made["spec"], "replicas": size}
+    # Nothing to do about that; it is in what is applied all the same, lest it went back to its default.
+    assert not must_apply(kept, seen)
+    assert correction(kept, seen) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "size"),
+    [
+        ({"image": "mine:2"}, 5),
+        ({"autoscaling": {"maxReplicas": 4}}, 5),
+        ({"suspend": True}, 5),
+        # What the template says about the size does not count any more,
+        ({"replicas": 3}, 5),
+        # unless nobody else sets it.
+        ({"autoscaling": None}, 2),
+        ({"autoscaling": None, "replicas": 3}, 3),
+    ],
+)
+def test_a_template_that_changes_leaves_the_size_to_the_autoscaler(change: Object, size: int) -> None:
+    (made,) = decide(job(**SIZED)).apply
+    template = {**SIZED["clusterTemplate"]["spec"], **change}
+    template = {name: value for name, value in template.items() if value is not None}
+    seen = with_size(made, replicas=5)
+    (changed,) = decide(job(clusterTemplate={"spec": template}), cluster=seen).apply
+    assert must_apply(changed, seen)
+    assert changed["spec"] == {**template, "replicas": size}
+    # Which is all: the next time it is as it should be.
+    after = {**seen, "metadata": {**seen["metadata"], **changed["metadata"]}, "spec": changed["spec"]}
+    assert not must_apply(decide(job(clusterTemplate={"spec": template}), cluster=after).apply[0], after)
+
+
+def test_a_cluster_that_begins_to_be_sized_keeps_its_size() -> None:
+    (made,) = decide(OWN).apply
+    seen = with_size(made, replicas=2)
+    (changed,) = decide(job(**SIZED), cluster=seen).apply
+    assert changed["spec"] == SIZED["clusterTemplate"]["spec"]
+    assert must_apply(changed, seen)
+
+
+def test_a_size_that_nobody_gave_is_the_default() -> None:
+    template: Object = {"clusterTemplate": {"spec": {"engine": "dask", "autoscaling": {"maxReplicas": 9}}}}
+    (made,) = decide(job(**template)).apply
+    assert "replicas" not in made["spec"]
+    (kept,) = decide(job(**template), cluster=with_size(made)).apply
+    assert kept["spec"]["replicas"] == 1
+    # As the API server fills it in.
+    assert not must_apply(kept, with_size(made, replicas=1))
+
+
+def test_the_size_of_an_own_cluster_that_is_not_sized_is_the_templates() -> None:
+    (made,) = decide(OWN).apply
+    seen = with_size(made, replicas=7)
+    (kept,) = decide(OWN, cluster=seen).apply
+    assert kept["spec"]["replicas"] == 2
+    assert must_apply(kept, seen)
+
+
+@pytest.mark.parametrize(
+    ("item", "is_so"),
+    [
+        (job(), False),
+        (job(managedBy="trireme.dev/workerjob-controller"), False),
+        (job(managedBy="kueue.x-k8s.io/multikueue"), True),
+        (job(managedBy="trireme.dev/other"), True),
+        # A cluster is nobody else's.
+        (cluster(), False),
+    ],
+)
+def test_whose_a_job_is(item: Object, is_so: bool) -> None:
+    assert is_anothers(item) is is_so
+
+
 @pytest.mark.parametrize("is_ready", [True, False])
 def test_a_cluster_of_somebody_else_is_not_taken(is_ready: bool) -> None:
     theirs = ready(name="mean")
@@ -248,7 +342,7 @@ def test_the_driver_and_its_pod_are_found_again(engine: str) -> None:
 def test_the_driver_is_let_in_by_the_network_policy(engine: str) -> None:
     labels = made_driver(job(), ready(engine))["spec"]["template"]["metadata"]["labels"]
     policy = chart_objects(engine)["NetworkPolicy", "numbers"]
-    (rule,) = policy["spec"]["ingress"]
+    rule, _ = policy["spec"]["ingress"]
     assert rule["from"][0]["podSelector"]["matchLabels"].items() <= labels.items()
 
 

@@ -7,7 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from operating import CHART_KIND_NAMES, ENGINES, NAMESPACE, Crash, Twin, charts, cluster, conditions, environment, job
+from operating import (
+    CHART_KIND_NAMES,
+    ENGINES,
+    NAMESPACE,
+    Crash,
+    Twin,
+    charts,
+    cluster,
+    condition,
+    conditions,
+    environment,
+    job,
+)
 
 from trireme_operator.api import Key, Object, key_of
 from trireme_operator.charts import Charts, InProcess
@@ -87,6 +99,19 @@ def test_only_what_differs_is_applied_again() -> None:
     written = reconcile(twin, NUMBERS)
     assert [write for write in written if write[0] == "apply"] == [("apply", WORKERS)]
     assert twin.objects[WORKERS]["spec"]["replicas"] == 3
+
+
+@pytest.mark.parametrize("spec", [{}, {"clusterTemplate": {"spec": {"engine": "dask"}}}])
+@pytest.mark.parametrize("suspend", [False, True])
+def test_a_job_that_another_looks_after_is_left_alone(spec: Object, suspend: bool) -> None:
+    twin = settled(cluster())
+    twin.put(fresh(job(managedBy="kueue.x-k8s.io/multikueue", suspend=suspend, **spec)))
+    assert reconcile(twin, MEAN) == []
+    assert "status" not in twin.objects[MEAN]
+    # Nor is it deleted when it says that it has ended.
+    twin.put({**twin.objects[MEAN], "status": {"conditions": [condition("Complete", "True")]}})
+    change(twin, MEAN, ttlSecondsAfterFinished=0)
+    assert reconcile(twin, MEAN) == []
 
 
 @pytest.mark.parametrize("meddle", ["deleted", "changed"])

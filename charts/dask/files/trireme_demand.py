@@ -1,0 +1,177 @@
+"""Dask scheduler preload: a route that tells what the work asks for.
+
+As a script, it starts a scheduler that has the route. Arguments: `dask scheduler`'s.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+import dask
+from dask.utils import parse_timedelta
+from distributed import Scheduler
+from distributed.cli import dask_scheduler
+from distributed.core import Status
+from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.http.utils import RequestHandler
+from distributed.metrics import monotonic
+from distributed.scheduler import TaskPrefix, TaskState, WorkerState
+
+# As many tasks, or kinds of them, are looked at in one place, so that an answer costs the same in any graph.
+SAMPLE = 100
+# A worker of any other status is on its way out.
+STAYING = (Status.init, Status.running, Status.paused)
+
+Kinds = Mapping[TaskPrefix, int]
+
+
+class Arrivals(SchedulerPlugin):
+    """Notes when the newest worker came."""
+
+    newest = -math.inf
+
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        """Note it: Dask calls this."""
+        self.newest = monotonic()
+
+
+def demand(scheduler: Scheduler, newest: float) -> dict[str, Any]:
+    """Return what there is to do, and who does it.
+
+    Args:
+        scheduler: the scheduler.
+        newest: when the newest worker came.
+
+    The answer's fields:
+
+    - waiting: tasks that a thread could begin now. Not those that one more worker could not run, either.
+    - executing: tasks that workers execute, seceded ones among them.
+    - threads: as many as the work keeps busy for `distributed.adaptive.target-duration`, at least 1 if there is any.
+    - stored: bytes of results in memory, copies included.
+    - held: number of these results.
+    - workers: those that are not leaving, by name. Actors count as processing, because they go down with the worker.
+      Those that are paused have no threads: they begin nothing.
+    """
+    target = max(1e-3, parse_timedelta(dask.config.get("distributed.adaptive.target-duration")))
+    queued = len(scheduler.queued)
+    some = ends(scheduler.unrunnable)
+    runnable = [ts for ts in some if has_hope(scheduler, ts, newest)]
+    unrunnable = math.ceil(len(scheduler.unrunnable) * len(runnable) / len(some)) if some else 0
+    threads = busy_threads(scheduler, target, queued, queued_kinds(scheduler))
+    threads += busy_threads(scheduler, target, unrunnable, Counter(ts.prefix for ts in runnable))
+    waiting, executing, stored, held = queued + unrunnable, 0, 0, 0
+    workers = {}
+    for ws in scheduler.workers.values():
+        pooled = len(ws.processing) - len(ws.long_running)
+        # The scheduler is told late which of a worker's tasks run, but knows how many can.
+        begun = min(pooled, ws.nthreads)
+        takes_work = ws.status in (Status.init, Status.running)
+        # Others finish what they have begun, with threads that nobody else can use, and begin nothing.
+        wanting = pooled if takes_work else pooled - begun
+        threads += busy_threads(scheduler, target, wanting, worker_kinds(scheduler, ws)) if wanting else 0
+        waiting += pooled - begun
+        executing += begun + len(ws.long_running)
+        stored += ws.nbytes
+        held += len(ws.has_what)
+        if ws.status in STAYING:
+            workers[str(ws.name)] = {
+                "processing": len(ws.processing) + sum(ts not in ws.processing for ts in ws.actors),
+                "threads": ws.nthreads if takes_work else 0,
+                "stored": ws.nbytes,
+                "limit": ws.memory_limit,
+            }
+    return {
+        "waiting": waiting,
+        "executing": executing,
+        # Rounded first, because a sum of tenths may be a hair above a whole number.
+        "threads": max(math.ceil(round(threads, 6)), min(1, waiting + executing)),
+        "stored": stored,
+        "held": held,
+        "workers": workers,
+    }
+
+
+def busy_threads(scheduler: Scheduler, target: float, tasks: int, kinds: Kinds) -> float:
+    """Return how many threads a number of tasks keeps busy for a target duration, where some are known by their kind.
+
+    A task that takes that long or longer keeps one busy, whatever the others are; a shorter one a part.
+    """
+    known = sum(kinds.values())
+    if not known:
+        return 0.0
+    parts = sum(number * min(1.0, scheduler._get_prefix_duration(kind) / target) for kind, number in kinds.items())
+    return tasks * parts / known
+
+
+def queued_kinds(scheduler: Scheduler) -> Kinds:
+    """Count the queued tasks of the newest kinds, and of those that a sample of them has: of all, in most graphs."""
+    kinds = {ts.prefix for ts in islice(scheduler.queued, SAMPLE)}
+    kinds.update(islice(reversed(scheduler.task_prefixes.values()), SAMPLE))
+    return {kind: kind.states["queued"] for kind in kinds}
+
+
+def worker_kinds(scheduler: Scheduler, ws: WorkerState) -> Kinds:
+    """Count a worker's tasks by kind, without those that have seceded."""
+    return {scheduler.task_prefixes[name]: number for name, number in islice(ws.task_prefix_count.items(), SAMPLE)}
+
+
+def ends(tasks: dict[TaskState, float]) -> list[TaskState]:
+    """Return the oldest and the newest of some tasks, or all if they are few."""
+    if len(tasks) <= SAMPLE:
+        return list(tasks)
+    return [*islice(tasks, SAMPLE // 2), *islice(reversed(tasks), SAMPLE // 2)]
+
+
+def has_hope(scheduler: Scheduler, ts: TaskState, newest: float) -> bool:
+    """Whether one more worker like the others could run a task that has no worker."""
+    if ts.loose_restrictions:
+        return True
+    if ts.worker_restrictions or ts.host_restrictions:
+        # New workers have addresses of their own.
+        return False
+    if not ts.resource_restrictions:
+        return True
+    if not scheduler.workers:
+        # What they would offer is not known, unless one has come since and left the task behind.
+        return newest < scheduler.unrunnable[ts]
+    return all(
+        needed <= most(scheduler.resources.get(name, {}).values()) for name, needed in ts.resource_restrictions.items()
+    )
+
+
+def most(amounts: Iterable[float]) -> float:
+    """Return the largest amount, or 0."""
+    return max(amounts, default=0.0)
+
+
+class Demand(RequestHandler):  # type: ignore[misc, unused-ignore]
+    """What the work asks for, as JSON."""
+
+    def get(self) -> None:
+        """Answer an autoscaler."""
+        self.finish(demand(self.server, self.extra["arrivals"].newest))
+
+
+async def dask_setup(scheduler: Scheduler) -> None:
+    """Set up the scheduler as it starts: Dask calls this."""
+    arrivals = Arrivals()
+    scheduler.add_plugin(arrivals, name="trireme-demand")
+    given = {"dask_server": scheduler, "extra": {"arrivals": arrivals}}
+    scheduler.http_application.add_handlers(".*", [(r"/trireme/demand", Demand, given)])
+
+
+def add_preload() -> None:
+    """Have the scheduler load this file, after whatever the configuration preloads."""
+    given = dask.config.get("distributed.scheduler.preload")
+    preload = [given] if isinstance(given, str) else given
+    argv = dask.config.get("distributed.scheduler.preload-argv")
+    dask.config.set({"distributed.scheduler.preload": [*preload, __file__]})
+    if argv and not isinstance(argv[0], str):
+        dask.config.set({"distributed.scheduler.preload-argv": [*argv, []]})
+
+
+if __name__ == "__main__":
+    add_preload()
+    dask_scheduler.main()

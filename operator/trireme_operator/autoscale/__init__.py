@@ -1,0 +1,1 @@
+"""Sizes of clusters that follow their work."""

@@ -1,0 +1,225 @@
+"""Sizes clusters by the work that waits for them: asks, decides, writes the size."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Protocol
+
+from trireme_operator import events
+from trireme_operator.api import DELETION_COST, LABEL_COMPONENT, WORKER_CLUSTER, Key, Object, key_of, owned_by
+from trireme_operator.autoscale.decide import Decision, History, begin, decide, rules
+from trireme_operator.autoscale.sources import Unreadable
+from trireme_operator.client import FAILURES
+from trireme_operator.engines.demand import Demand
+from trireme_operator.plan.cluster import control_key, worker_key
+from trireme_operator.plan.conditions import timestamp
+from trireme_operator.plan.scaling import Scaling, is_on
+from trireme_operator.store import Store
+
+logger = logging.getLogger(__name__)
+
+_ASK_SECONDS = 1.0
+# What only changes in its wording is told less often: each time is a write.
+_TELL_SECONDS = 5.0
+# For as long a size that was set counts though no watch shows it yet.
+_SEEN_SECONDS = 10.0
+
+
+class Asked(Protocol):
+    """Where the demand comes from."""
+
+    async def read(self, cluster: Object) -> Demand:
+        """Return what a cluster's work asks for; raises Unreadable."""
+
+    async def forget(self, cluster_uid: str) -> None:
+        """Close what was kept for a cluster."""
+
+
+class Scaler(Protocol):
+    """What autoscaling asks of a client; every call may raise one of `FAILURES`."""
+
+    async def scale(self, cluster: Key, replicas: int) -> None:
+        """Set the size of a cluster, if it is there."""
+
+    async def set_deletion_cost(self, namespace: str, pod: str, cost: int) -> None:
+        """Say how dear a pod is, if it is there."""
+
+    async def record(self, event: Object) -> None:
+        """Record an event."""
+
+
+class Autoscaler:
+    """Looks after every cluster with spec.autoscaling, each in a task of its own.
+
+    Args:
+        store: what was last seen of the cluster.
+        client: to write sizes with.
+        sources: tell the demand.
+        ask: called with the key of a cluster that has something new to say in its status.
+        clock: tells the time, with its zone.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        client: Scaler,
+        sources: Asked,
+        ask: Callable[[Key], None],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._client = client
+        self._sources = sources
+        self._ask = ask
+        self._clock = clock
+        self._said: dict[str, Scaling] = {}
+        self._told: dict[str, tuple[float, Scaling]] = {}
+        self._history: dict[str, History] = {}
+        # The cluster's generation before, the size, and the time.
+        self._set: dict[str, tuple[int, int, float]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def said(self, cluster: Object) -> Scaling | None:
+        """Return what was last decided about a cluster; None if nothing was since the start."""
+        return self._said.get(cluster["metadata"]["uid"])
+
+    async def run(self) -> None:
+        """Look after clusters until cancelled."""
+        try:
+            while True:
+                self._begin_and_end()
+                await asyncio.sleep(_ASK_SECONDS)
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            self._tasks.clear()
+
+    def _begin_and_end(self) -> None:
+        clusters = {item["metadata"]["uid"]: item for item in self._store.of_kind(WORKER_CLUSTER.kind) if _on(item)}
+        for uid, cluster in clusters.items():
+            if uid not in self._tasks or self._tasks[uid].done():
+                self._tasks[uid] = asyncio.create_task(self._follow(uid, key_of(cluster)))
+        for uid in self._tasks.keys() - clusters.keys():
+            self._tasks.pop(uid).cancel()
+
+    async def _follow(self, uid: str, key: Key) -> None:
+        try:
+            while (cluster := self._store.get(key)) and cluster["metadata"]["uid"] == uid:
+                try:
+                    await self.look(cluster)
+                except FAILURES as error:
+                    logger.warning("can't scale now", extra={"object": str(key), "error": str(error)})
+                except Exception as error:
+                    # Whatever it is, it is one cluster's, and may pass.
+                    logger.exception("autoscaling failed", extra={"object": str(key), "error": str(error)})
+                await asyncio.sleep(_ASK_SECONDS)
+        finally:
+            for kept in (self._said, self._told, self._history, self._set):
+                kept.pop(uid, None)
+            await self._sources.forget(uid)
+
+    async def look(self, cluster: Object) -> None:
+        """Ask once, decide, and set the size if it is to change."""
+        uid, key = cluster["metadata"]["uid"], key_of(cluster)
+        demand, problem = None, None
+        try:
+            self._must_be_ready(cluster)
+            demand = await self._sources.read(cluster)
+        except Unreadable as unreadable:
+            problem = (unreadable.reason, str(unreadable))
+        # It may have changed, or gone, meanwhile.
+        now, seen = time.monotonic(), self._store.get(key)
+        if seen is None or not _on(seen) or seen["metadata"]["uid"] != uid:
+            return
+        cluster, current = seen, self._size(seen, now)
+        history = self._history.get(uid) or begin(current, now)
+        decision = decide(rules(cluster["spec"]["autoscaling"]), current, demand, history, now)
+        last = None
+        if decision.replicas != current:
+            if decision.replicas < current and demand:
+                await self._mark(cluster, demand.costs)
+            await self._client.scale(key, decision.replicas)
+            self._set[uid] = cluster["metadata"]["generation"], decision.replicas, now
+            last = timestamp(self._clock())
+        # Only now, so that a size that could not be written does not count as a change.
+        self._history[uid] = decision.history
+        self._say(cluster, decision, demand, problem, last)
+        if last:
+            await self._tell_event(cluster, current, decision, last)
+
+    def _size(self, cluster: Object, now: float) -> int:
+        """Return the size of a cluster, as it was last set if that was not seen yet: no change counts twice."""
+        generation, size, since = self._set.get(cluster["metadata"]["uid"], (None, 0, 0.0))
+        if generation == cluster["metadata"]["generation"] and now - since < _SEEN_SECONDS:
+            return size
+        return int(cluster["spec"].get("replicas", 1))
+
+    def _must_be_ready(self, cluster: Object) -> None:
+        """Ask nobody who is just starting.
+
+        Raises:
+            Unreadable: the control pod is not ready.
+        """
+        control, workers = (self._own(key, cluster) for key in (control_key(cluster), worker_key(cluster)))
+        # Workers are made after their control pod: where they alone are there, it is elsewhere.
+        elsewhere = workers and not control
+        if not elsewhere and not (control and control.get("status", {}).get("readyReplicas")):
+            raise Unreadable("ControlNotReady", f"{control_key(cluster).name} is not ready yet")
+
+    def _own(self, key: Key, cluster: Object) -> Object | None:
+        found = self._store.get(key)
+        return found if found and owned_by(found, cluster) else None
+
+    async def _mark(self, cluster: Object, costs: Mapping[str, int]) -> None:
+        """Say which pods may go: idle ones before those that have work."""
+        namespace = cluster["metadata"]["namespace"]
+        for pod in self._store.pods(namespace, cluster["metadata"]["name"]):
+            if pod["metadata"]["labels"].get(LABEL_COMPONENT) != "worker":
+                continue
+            cost = costs.get(pod["metadata"]["name"], 0)
+            if pod["metadata"].get("annotations", {}).get(DELETION_COST, "0") != str(cost):
+                await self._client.set_deletion_cost(namespace, pod["metadata"]["name"], cost)
+
+    async def _tell_event(self, cluster: Object, current: int, decision: Decision, now: str) -> None:
+        message = f"from {current} to {decision.replicas} workers: {decision.message}"
+        logger.info("scaling", extra={"object": str(key_of(cluster)), "why": message})
+        try:
+            await self._client.record(events.event(cluster, "Scaled", message, "Normal", now))
+        except FAILURES as error:
+            logger.warning("can't record an event", extra={"error": str(error)})
+
+    def _say(
+        self,
+        cluster: Object,
+        decision: Decision,
+        demand: Demand | None,
+        problem: tuple[str, str] | None,
+        last: str | None,
+    ) -> None:
+        uid, now = cluster["metadata"]["uid"], time.monotonic()
+        before = self._said.get(uid)
+        work = f"{demand.waiting} {demand.unit} waiting, {demand.running} running" if demand else ""
+        said = Scaling(
+            desired=decision.replicas if demand else None,
+            demand=work,
+            reason=decision.message,
+            problem=problem,
+            last_scale=last or (before.last_scale if before else None),
+        )
+        self._said[uid] = said
+        since, told = self._told.get(uid, (0.0, None))
+        changed = told is None or last or (told.desired, _reason(told)) != (said.desired, _reason(said))
+        if changed or (said != told and now - since >= _TELL_SECONDS):
+            self._told[uid] = now, said
+            self._ask(key_of(cluster))
+
+
+def _reason(scaling: Scaling) -> str:
+    return scaling.problem[0] if scaling.problem else ""
+
+
+def _on(cluster: Object) -> bool:
+    return is_on(cluster) and "deletionTimestamp" not in cluster["metadata"]
