@@ -81,7 +81,7 @@ verify: python3 ## Tell whether the generated files are up to date
 	lab/requirements.sh check
 
 .PHONY: bench
-bench: cluster-up ## Measure the operator beside plain manifests and dask-kubernetes; writes bench/results/reconcile.md
+bench: cluster-up ## Measure the operator beside plain manifests and dask-kubernetes; writes bench/results
 	$(RUN) python bench/reconcile.py
 
 .PHONY: bench-lab

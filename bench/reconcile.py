@@ -1,6 +1,6 @@
 """Measure the operator on the cluster of `make cluster-up`, beside plain manifests and dask-kubernetes in the same run.
 
-Writes bench/results/reconcile.md. Parts can be named: ready, jobs, clusters, cost; all of them by default.
+Writes a file of bench/results for each part: ready, jobs, clusters, cost. Some can be named; all of them by default.
 dask-kubernetes is installed from PyPI into an environment of its own, and its operator runs on this machine.
 """
 
@@ -26,7 +26,7 @@ from trireme_operator.api import KINDS
 from trireme_operator.charts import Charts, InProcess
 from trireme_operator.plan import cluster as cluster_plan
 
-RESULTS = TOP / "bench" / "results" / "reconcile.md"
+RESULTS = TOP / "bench" / "results"
 CONTEXT = "kind-trireme"
 DASK_KUBERNETES = "dask-kubernetes==2026.3.0"
 Object = dict[str, Any]
@@ -496,21 +496,22 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="what to measure")
     parts = parser.parse_args().parts or list(PARTS)
     commit = run("git", "rev-parse", "--short", "HEAD").strip()
-    lines = [
-        "# The operator",
-        "",
-        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}, commit {commit}; {machine()}.",
-        f"Medians; the peer is {DASK_KUBERNETES.replace('==', ' ')}, in the same run on the same cluster.",
-    ]
+    RESULTS.mkdir(parents=True, exist_ok=True)
     for part in parts:
         cluster = Cluster()
         try:
-            lines += ["", *PARTS[part](cluster)]
+            measured = PARTS[part](cluster)
         finally:
             cluster.end()
-        print("\n".join(lines), flush=True)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text("\n".join(lines) + "\n")
+        note = [
+            "",
+            f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}, commit {commit}; {machine()}.",
+            f"Medians; the peer is {DASK_KUBERNETES.replace('==', ' ')}, in the same run on the same cluster.",
+        ]
+        # The title goes first.
+        text = "\n".join([measured[0].removeprefix("#"), *note, *measured[1:]]) + "\n"
+        (RESULTS / f"{part}.md").write_text(text)
+        print(text, flush=True)
 
 
 if __name__ == "__main__":
