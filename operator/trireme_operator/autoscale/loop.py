@@ -107,9 +107,12 @@ class Autoscaler:
 
     async def _follow(self, uid: str, key: Key) -> None:
         try:
-            while (cluster := self._store.get(key)) and cluster["metadata"]["uid"] == uid:
+            # Until cancelled, lest that came while it ended by itself and was closing what was kept.
+            while True:
+                cluster = self._store.get(key)
                 try:
-                    await self.look(cluster)
+                    if cluster and cluster["metadata"]["uid"] == uid:
+                        await self.look(cluster)
                 except FAILURES as error:
                     logger.warning("can't scale now", extra={"object": str(key), "error": str(error)})
                 except Exception as error:

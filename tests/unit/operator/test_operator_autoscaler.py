@@ -118,18 +118,20 @@ class Work:
     Attributes:
         demands: what it says or raises.
         meanwhile: called while it is asked.
+        takes: seconds until it answers.
     """
 
     def __init__(self, demand: Demand | BaseException | None = None) -> None:
         self.demands: dict[str, Demand | BaseException] = {} if demand is None else {UID: demand}
         self.meanwhile: Callable[[], None] = lambda: None
+        self.takes = 0.0
         self.asked: list[str] = []
         self.forgotten: list[str] = []
 
     async def read(self, cluster: Object) -> Demand:
         uid = cluster["metadata"]["uid"]
         self.asked.append(uid)
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.takes)
         self.meanwhile()
         said = self.demands.get(uid, work(0))
         if isinstance(said, BaseException):
@@ -137,6 +139,9 @@ class Work:
         return said
 
     async def forget(self, cluster_uid: str) -> None:
+        # To hang up takes more than one turn of the loop.
+        for _ in range(5):
+            await asyncio.sleep(0)
         self.forgotten.append(cluster_uid)
 
 
@@ -284,6 +289,8 @@ def test_a_cluster_that_is_made_again_is_another_one() -> None:
         await asyncio.sleep(3)
         assert kept(operator.scaler) == {"uid-second"}
         assert source.forgotten == [UID]
+        # Once a second, by one of its own.
+        assert source.asked.count("uid-second") == 3
         # Its history begins with it, and so does its window.
         assert server.size() == 6
         said = operator.scaler.said(again())
@@ -292,6 +299,23 @@ def test_a_cluster_that_is_made_again_is_another_one() -> None:
         await asyncio.sleep(30)
         assert server.size() == 2
         assert UID not in source.asked[5:]
+
+    operate(test, server, source)
+
+
+def test_nobody_follows_the_next_in_place_of_the_one_before() -> None:
+    server, source = Server(sized()), Work(work(4))
+    source.takes = 0.3
+
+    async def test(operator: Operator) -> None:
+        # Between two looks at who is there, the one before would be looked at next.
+        await asyncio.sleep(2.2)
+        server.remove(NUMBERS)
+        server.add(again())
+        await asyncio.sleep(0.7)
+        assert "uid-second" not in source.asked
+        await asyncio.sleep(0.5)
+        assert source.asked == [UID, UID, "uid-second"]
 
     operate(test, server, source)
 
@@ -852,6 +876,19 @@ def test_what_matters_is_told_at_once(before: Demand | BaseException, after: Dem
         assert len(operator.asks) == 2
         await operator.look()
         assert len(operator.asks) == 2
+
+    operate_once(test, server, source)
+
+
+def test_a_size_that_somebody_else_set_rightly_is_told_at_once() -> None:
+    server, source = Server(sized(4)), Work(work(4))
+
+    async def test(operator: Operator) -> None:
+        await operator.look()
+        source.demands[UID] = work(5)
+        server.change(replicas=5)
+        await operator.look()
+        assert (len(operator.asks), server.scaled()) == (2, [])
 
     operate_once(test, server, source)
 

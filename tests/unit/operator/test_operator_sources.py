@@ -210,9 +210,10 @@ def test_spark(engine: Engine) -> None:
 
 
 def test_a_spark_cluster_without_workers_counts_by_what_one_will_offer(engine: Engine) -> None:
-    item = cluster("spark", status={"capacity": {"cores": "1", "memory": "1000000000"}})
-    engine.answers += [said((_RECORDED / f"waiting.{name}").read_bytes()) for name in ("json", "0000.html")]
+    item = cluster("spark", status={"capacity": {"cores": "4", "memory": "1000000000"}})
+    engine.answers += [said((_RECORDED / f"capped-waiting.{name}").read_bytes()) for name in ("json", "0000.html")]
     found = engine.run(lambda sources: sources.read(item), service(item), item)
+    # It may have 4 cores, which is one worker.
     assert (found.workers, found.waiting, found.slots, found.least) == (1, 1, 1, 0)
 
 
@@ -341,7 +342,7 @@ def test_a_dask_scheduler_that_says_what_cant_be(engine: Engine, field: str, val
 def test_nesting_that_can_just_be_read(engine: Engine) -> None:
     """Somewhere there it can be read, and not be told."""
     item = NUMBERS["dask"]
-    depths = range(800, 1000)
+    depths = [500, *range(850, 1000)]
     engine.answers += [said(b'{"waiting":' + b"[" * depth + b"]" * depth + b"}") for depth in depths]
 
     async def test(found: Sources) -> list[Unreadable]:
@@ -389,12 +390,15 @@ def test_an_engine_that_hangs(engine: Engine, monkeypatch: pytest.MonkeyPatch, n
 
 
 def test_two_seconds_are_for_all_that_is_asked(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def master(*_: object) -> object:
+        return json.loads((_RECORDED / "backlog.json").read_text())
+
     monkeypatch.setattr(sources, "_SECONDS", _SHORT)
+    monkeypatch.setattr(Sources, "_json", master)
     item = NUMBERS["spark"]
-    engine.answers += [said((_RECORDED / "backlog.json").read_bytes()), hanging()]
+    engine.answers.append(hanging())
     problem = engine.run(lambda sources: refusal(sources, item), service(item))
     assert str(problem) == "spark does not answer within 0.05 s"
-    assert len(engine.asked) == 2
 
 
 def test_an_engine_answers_again_after_all_that(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,7 +438,6 @@ class Scales:
 
 def test_no_bad_answer_shrinks_a_cluster(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor grows it; nor does the first that makes sense after them, but by what it says."""
-    monkeypatch.setattr(sources, "_SECONDS", _SHORT)
     at_once = {"scaleDown": {"stabilizationWindowSeconds": 0}}
     item = cluster(autoscaling={"minReplicas": 0, "maxReplicas": 50, "behavior": at_once})
     controllers = [
@@ -442,9 +445,9 @@ def test_no_bad_answer_shrinks_a_cluster(engine: Engine, monkeypatch: pytest.Mon
         for name in ("scheduler", "worker")
     ]
     bad = [
+        *HANGS.values(),
         *(answer for answer, reason, _ in BAD.values() if reason),
         *(said({**IDLE, field: value}) for field in IDLE for value in FIELDS if (field, value) not in CAN_BE),
-        *HANGS.values(),
     ]
     engine.answers += [said({**IDLE, "threads": 8, "waiting": 8}), *bad, said({**IDLE, "threads": 7, "waiting": 7})]
 
@@ -456,6 +459,7 @@ def test_no_bad_answer_shrinks_a_cluster(engine: Engine, monkeypatch: pytest.Mon
         async def look() -> tuple[str, str] | None:
             now = seen.get(Key("WorkerCluster", NAMESPACE, "numbers"))
             assert now
+            monkeypatch.setattr(sources, "_SECONDS", _SHORT if engine.answers[0] in HANGS.values() else _GUARD_SECONDS)
             await scaler.look(now)
             told = scaler.said(now)
             assert told
