@@ -134,7 +134,9 @@ def _direction(which: str, default: str) -> Schema:
                 16,
             ),
             "tolerance": {
-                **_QUANTITY,
+                "type": "number",
+                "minimum": 0,
+                "maximum": 10,
                 "description": "By what share of its size the cluster may be off without a change; 0.1 if left out.",
             },
         },

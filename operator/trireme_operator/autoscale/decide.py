@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from trireme_operator import quantity
 from trireme_operator.api import Object
 from trireme_operator.engines.demand import Demand
 
@@ -119,7 +118,7 @@ def _direction(found: Object, window: float) -> Direction:
             Policy(policy["type"], policy["value"], float(policy["periodSeconds"]))
             for policy in found.get("policies", [])
         ),
-        tolerance=quantity.number(found.get("tolerance", _TOLERANCE)),
+        tolerance=float(found.get("tolerance", _TOLERANCE)),
     )
 
 

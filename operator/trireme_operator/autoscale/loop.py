@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 _ASK_SECONDS = 1.0
 # What only changes in its wording is told less often: each time is a write.
 _TELL_SECONDS = 5.0
+_BLIND_SECONDS = 30.0
 # For as long a size that was set counts though no watch shows it yet.
 _SEEN_SECONDS = 10.0
 
@@ -77,6 +79,7 @@ class Autoscaler:
         self._said: dict[str, Scaling] = {}
         self._told: dict[str, tuple[float, Scaling]] = {}
         self._history: dict[str, History] = {}
+        self._known: dict[str, float] = {}
         # The cluster's generation before, the size, and the time.
         self._set: dict[str, tuple[int, int, float]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -120,7 +123,7 @@ class Autoscaler:
                     logger.exception("autoscaling failed", extra={"object": str(key), "error": str(error)})
                 await asyncio.sleep(_ASK_SECONDS)
         finally:
-            for kept in (self._said, self._told, self._history, self._set):
+            for kept in (self._said, self._told, self._history, self._known, self._set):
                 kept.pop(uid, None)
             await self._sources.forget(uid)
 
@@ -139,6 +142,11 @@ class Autoscaler:
             return
         cluster, current = seen, self._size(seen, now)
         history = self._history.get(uid) or begin(current, now)
+        if demand:
+            if now - self._known.get(uid, now) >= _BLIND_SECONDS:
+                # What was seen before says nothing about now: hold, as after a start.
+                history = replace(history, recommendations=begin(current, now).recommendations)
+            self._known[uid] = now
         decision = decide(rules(cluster["spec"]["autoscaling"]), current, demand, history, now)
         last = None
         if decision.replicas != current:

@@ -92,9 +92,10 @@ class Sources:
     async def _spark(self, cluster: Object) -> Demand:
         root = _root(self._address(cluster, "master"), 8080)
         master = await self._json(f"{root}/json/")
+        names = spark.applications(master)
+        pages = await asyncio.gather(*(self._get(f"{root}/app/?appId={name}") for name in names))
         limits = {
-            name: spark.executor_limit((await self._get(f"{root}/app/?appId={name}")).decode(errors="replace"))
-            for name in spark.applications(master)
+            name: spark.executor_limit(page.decode(errors="replace")) for name, page in zip(names, pages, strict=True)
         }
         addresses = {pod.get("status", {}).get("podIP", ""): pod["metadata"]["name"] for pod in self._workers(cluster)}
         return spark.demand(master, limits, addresses, _capacity(cluster))
@@ -156,6 +157,7 @@ class Sources:
         if self._http is None:
             # Control pods run what users like: nothing that they send is unpacked or kept.
             self._http = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=_SECONDS),
                 connector=aiohttp.TCPConnector(limit=0),
                 headers={"Accept-Encoding": "identity"},
                 auto_decompress=False,

@@ -1109,3 +1109,25 @@ def test_nothing_is_kept_of_what_is_gone(story: list[tuple[str, Any, Any]]) -> N
         operate(test, world.server, world.source)
     finally:
         logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize(("seconds", "size"), [(20, 0), (40, 8)])
+def test_the_first_answer_after_a_long_silence_shrinks_nothing(seconds: int, size: int) -> None:
+    """Nor does one after a short silence, if the window has not passed; here it has."""
+    server, source = Server(sized(8)), Work(work(0))
+
+    async def test(operator: Operator) -> None:
+        await operator.look()
+        source.demands[UID] = Unreadable("NoAnswer", "silence")
+        await asyncio.sleep(15)
+        await operator.look()
+        source.demands[UID] = work(0)
+        await operator.look()
+        source.demands[UID] = Unreadable("NoAnswer", "silence")
+        await asyncio.sleep(seconds)
+        await operator.look()
+        source.demands[UID] = work(0)
+        await operator.look()
+        assert server.size() == size
+
+    operate_once(test, server, source)

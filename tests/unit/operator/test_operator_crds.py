@@ -64,7 +64,7 @@ def unbounded(field: Object) -> bool:
         return "maxItems" not in field
     if type_ == "object":
         return "properties" not in field and "maxProperties" not in field
-    if type_ == "integer":
+    if type_ in ("integer", "number"):
         generation = field.get("format") == "int64" and "generation" in field["description"]
         return not (generation or {"minimum", "maximum"} <= field.keys())
     return type_ != "boolean"
@@ -255,7 +255,7 @@ VALID: list[Object] = [
         autoscaling={
             "maxReplicas": 8,
             "behavior": {
-                "scaleUp": behave([{"type": "Pods", "value": 4, "periodSeconds": 1800}], tolerance="0.05"),
+                "scaleUp": behave([{"type": "Pods", "value": 4, "periodSeconds": 1800}], tolerance=0.05),
                 "scaleDown": behave([{"type": "Percent", "value": 100, "periodSeconds": 1}] * 16, tolerance=0),
             },
         }
@@ -302,7 +302,7 @@ INVALID: list[Object] = [
             behave([], stabilizationWindowSeconds=3601),
             behave([], stabilizationWindowSeconds=-1),
             behave([], selectPolicy="Most"),
-            behave([], tolerance="-0.1"),
+            behave([], tolerance=-0.1),
             behave([], tolerance="a tenth"),
             behave([], pause=1),
         ]

@@ -62,6 +62,8 @@ def matching(schema: Object) -> st.SearchStrategy[Any]:
             )
         case "integer":
             return st.integers(schema.get("minimum", 0), schema.get("maximum", 2**31 - 1))
+        case "number":
+            return st.floats(schema["minimum"], schema["maximum"])
         case "boolean":
             return st.booleans()
     raise AssertionError(schema)
