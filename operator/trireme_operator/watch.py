@@ -46,7 +46,9 @@ class Watches:
 
     async def _follow(self, kind: Kind) -> None:
         selector = None if kind in _OWN else SELECTOR
+        loop = asyncio.get_running_loop()
         while True:
+            since = loop.time()
             try:
                 items, version = await self._client.list(kind, selector)
                 self._take_list(kind, items)
@@ -56,6 +58,8 @@ class Watches:
             except FAILURES as error:
                 logger.warning("watch broke off, listing again", extra={"kind": kind.kind, "error": str(error)})
                 await asyncio.sleep(_RETRY_SECONDS)
+            # A server, or a proxy before it, that ends watches at once is not to be asked without a pause.
+            await asyncio.sleep(max(0.0, since + _RETRY_SECONDS - loop.time()))
 
     def _take_list(self, kind: Kind, items: list[Object]) -> None:
         before = {key_of(item): item for item in self._store.of_kind(kind.kind)}
