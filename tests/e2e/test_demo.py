@@ -56,7 +56,9 @@ def test_a_job_that_borrows_a_cluster(kubectl, sample):
     # The cluster stays, and outlives the job.
     kubectl("delete", f"wj/{name}")
     cluster = kubectl.get("wc")["items"][0]
-    assert cluster["status"]["readyReplicas"] == 2
+    conditions = {one["type"]: one["status"] for one in cluster["status"]["conditions"]}
+    assert (conditions["Ready"], conditions["AutoscalingActive"]) == ("True", "True")
+    assert "desiredReplicas" in cluster["status"]["autoscaling"]
     assert not kubectl("get", "jobs", "--output=name").strip()
     kubectl("delete", "--filename", TOP / "manifests" / "samples" / sample, "--ignore-not-found")
     until(lambda: not own(kubectl), seconds=180)
