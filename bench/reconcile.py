@@ -414,7 +414,7 @@ def dask_jobs(cluster: Cluster, count: int, code: str) -> float:
         for index in range(count):
             name = f"peer{index}"
             spec = {
-                "job": {"spec": {"restartPolicy": "Never", "enableServiceLinks": False, "containers": [container]}},
+                "job": {"spec": {"restartPolicy": "OnFailure", "enableServiceLinks": False, "containers": [container]}},
                 "cluster": {"spec": named(dask_cluster_spec(1), name)},
             }
             body = {
