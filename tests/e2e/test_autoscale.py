@@ -21,7 +21,7 @@ app = Celery("tasks")
 @app.task
 def slow(number, seconds):
     app.backend.client.incr(f"ran-{number}")
-    time.sleep(seconds)
+    time.sleep(seconds)  # this is the work, as long as it is to be: nothing is waited for
     return number
 """
 WORK = {
@@ -30,7 +30,7 @@ import time
 from distributed import Client
 
 def slow(number):
-    time.sleep(3)
+    time.sleep(3)  # this is the work: nothing is waited for
     return number
 
 with Client() as client:
@@ -41,7 +41,7 @@ import time
 from pyspark.sql import SparkSession
 
 def slow(number):
-    time.sleep(3)
+    time.sleep(3)  # this is the work: nothing is waited for
     return number
 
 spark = SparkSession.builder.getOrCreate()

@@ -61,8 +61,7 @@ class Publisher(threading.Thread):
                 self._publish(connection, redis.Redis(connection_pool=connection.default_channel.pool))
             except (OSError, OperationalError, redis.RedisError):
                 connection.close()
-            # Nobody waits for this; it is only to be recent.
-            time.sleep(PUBLISH_SECONDS)
+            time.sleep(PUBLISH_SECONDS)  # the time between two reports: it waits for nothing to happen
 
     def _publish(self, connection: Connection, client: "redis.Redis") -> None:  # type: ignore[name-defined] # noqa: F821
         if not self._said_where:

@@ -27,8 +27,7 @@ def wait_for_scheduler(address: str) -> bool:
         try:
             socket.create_connection((host, port), timeout=5).close()
         except OSError:
-            # Nothing tells when a port begins to listen; it has to be asked again.
-            time.sleep(RETRY_SECONDS)
+            time.sleep(RETRY_SECONDS)  # between two questions: nothing tells when a port begins to listen
         else:
             return True
     return False

@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Protocol
 
 from trireme_operator import events
-from trireme_operator.api import DELETION_COST, LABEL_COMPONENT, WORKER_CLUSTER, Key, Object, key_of, owned_by
+from trireme_operator.api import DELETION_COST, WORKER_CLUSTER, Key, Object, key_of, owned_by
 from trireme_operator.autoscale.decide import Decision, History, begin, decide, rules
 from trireme_operator.autoscale.sources import Unreadable
 from trireme_operator.client import FAILURES
 from trireme_operator.engines.demand import Demand
-from trireme_operator.plan.cluster import control_key, worker_key
+from trireme_operator.plan.cluster import control_key, of_component, worker_key
 from trireme_operator.plan.conditions import timestamp
 from trireme_operator.plan.scaling import Scaling, is_on
 from trireme_operator.store import Store
@@ -187,9 +187,7 @@ class Autoscaler:
     async def _mark(self, cluster: Object, costs: Mapping[str, int]) -> None:
         """Say which pods may go: idle ones before those that have work."""
         namespace = cluster["metadata"]["namespace"]
-        for pod in self._store.pods(namespace, cluster["metadata"]["name"]):
-            if pod["metadata"]["labels"].get(LABEL_COMPONENT) != "worker":
-                continue
+        for pod in of_component(self._store.pods(namespace, cluster["metadata"]["name"]), "worker"):
             cost = costs.get(pod["metadata"]["name"], 0)
             if pod["metadata"].get("annotations", {}).get(DELETION_COST, "0") != str(cost):
                 await self._client.set_deletion_cost(namespace, pod["metadata"]["name"], cost)

@@ -12,9 +12,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from trireme_operator.api import LABEL_COMPONENT, Key, Object, owned_by
+from trireme_operator.api import Key, Object, owned_by
 from trireme_operator.engines import celery, dask, spark
 from trireme_operator.engines.demand import Demand, Nonsense
+from trireme_operator.plan.cluster import of_component
 from trireme_operator.store import Store
 
 _SECONDS = 2.0
@@ -144,7 +145,7 @@ class Sources:
 
     def _workers(self, cluster: Object) -> Sequence[Object]:
         pods = self._store.pods(cluster["metadata"]["namespace"], cluster["metadata"]["name"])
-        return [pod for pod in pods if pod["metadata"]["labels"].get(LABEL_COMPONENT) == "worker"]
+        return of_component(pods, "worker")
 
     async def _json(self, url: str) -> object:
         text = await self._get(url)

@@ -277,7 +277,8 @@ def offered_by(workers: Object) -> Object:
         return {}
 
 
-def _of_component(pods: Sequence[Object], component: str) -> list[Object]:
+def of_component(pods: Sequence[Object], component: str) -> list[Object]:
+    """Return those of a cluster's pods that are of a component."""
     return [pod for pod in pods if pod["metadata"]["labels"].get(LABEL_COMPONENT) == component]
 
 
@@ -293,7 +294,7 @@ def _ready(cluster: Object, observed: Observed, problem: Trouble | None) -> Cond
         return Condition("Ready", False, "Suspended", "spec.suspend holds the workers at 0")
     if not answers:
         fields = Fields(engine.control_image, f"spec.{engine.name}.{engine.control}.resources")
-        pods = _of_component(observed.pods, engine.control)
+        pods = of_component(observed.pods, engine.control)
         found = of_deployment(control) or of_pods(pods, fields) or observed.trouble
         return _not_ready(found or Trouble("ControlNotReady", f"the {engine.control} is not ready yet"))
     if int(workers.get("status", {}).get("readyReplicas", 0)) == 0 and (desired > 0 or not workers):
@@ -307,7 +308,7 @@ def _not_ready(trouble: Trouble) -> Condition:
 
 
 def _workers_trouble(observed: Observed, workers: Object) -> Trouble | None:
-    return of_deployment(workers) or of_pods(_of_component(observed.pods, "worker"), _WORKER) or observed.trouble
+    return of_deployment(workers) or of_pods(of_component(observed.pods, "worker"), _WORKER) or observed.trouble
 
 
 def _progressing(cluster: Object, observed: Observed, problem: Trouble | None) -> Condition:
