@@ -10,17 +10,26 @@ import json  # noqa: E402
 import os  # noqa: E402
 import threading  # noqa: E402
 import time  # noqa: E402
+import uuid  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from celery import Celery, signals  # noqa: E402
 from celery.app.utils import find_app  # noqa: E402
 from celery.worker import state  # noqa: E402
+from celery.worker.consumer import Consumer  # noqa: E402
 from kombu import Connection  # noqa: E402
 from kombu.exceptions import OperationalError  # noqa: E402
+from trireme_left import left_behind, tell  # noqa: E402
+from trireme_stranded import PREFIX, Watch, held, written  # noqa: E402
 
 STATE = Path(os.environ.get("TRIREME_STATE_DIR", "/tmp/trireme"))
 CONF = Path(os.environ.get("TRIREME_CONF_DIR", "/opt/trireme/conf"))
 HEARTBEAT = STATE / "heartbeat"
+# What Kubernetes keeps of a container that has ended: the operator tells of it.
+TOLD = Path(os.environ.get("TRIREME_TERMINATION_LOG", "/dev/termination-log"))
+POD = os.environ.get("POD_NAME", "")
+# A container that is started again in its pod is another worker, which holds nothing.
+NAME = f"{PREFIX}{POD}.{uuid.uuid4().hex[:8]}"
 DRAIN_SECONDS = float(os.environ.get("TRIREME_DRAIN_SECONDS", "30"))
 # A cold shutdown takes about 3 s; the rest is for a slow machine.
 REQUEUE_SECONDS = min(10.0, DRAIN_SECONDS / 2)
@@ -43,25 +52,64 @@ def bound_drain(how: str, **_: object) -> None:
         timer.start()
 
 
-class Publisher(threading.Thread):
-    """Tells on Redis where this application's tasks wait, and how many this worker runs: what autoscaling asks."""
+def tell_what_is_stopped(consumer: Consumer) -> None:
+    """Have a cold shutdown leave word of the tasks that it stops; no signal comes before it has."""
+    # Celery 5.5 has the latter.
+    name = "cancel_active_requests" if hasattr(consumer, "cancel_active_requests") else "cancel_all_unacked_requests"
+    cancel = getattr(consumer, name)
 
-    def __init__(self, app: Celery) -> None:
+    def tell_and_cancel() -> None:
+        tell(TOLD, *left_behind(state.active_requests, state.successful_requests))
+        cancel()
+
+    setattr(consumer, name, tell_and_cancel)
+
+
+class Publisher(threading.Thread):
+    """Tells on Redis where this application's tasks wait, and what this worker runs and holds.
+
+    The number of running tasks is what autoscaling asks; by what is held, tasks of killed workers are found.
+    """
+
+    def __init__(self, consumer: Consumer) -> None:
         super().__init__(daemon=True)
-        self._app = app
+        self._consumer = consumer
+        self._app: Celery = consumer.app
         self._said_where = False
+        self._server_time = 0.0
+        self._claim = written(0.0, ())
+
+    def claim(self, **_: object) -> None:
+        """Note what this worker holds; in the event loop, so that a task is either held or still in its queue."""
+        connection = self._consumer.connection
+        channels = connection.transport.channels if connection else ()
+        tags = held((*state.reserved_requests, *state.active_requests), channels)
+        self._claim = written(self._server_time, tags)
 
     def run(self) -> None:
         """Tell for as long as the process lives; a broker that is away now is told later."""
         import redis
 
         connection = self._app.connection_for_write()
+        watch = self._watch()
         while True:
             try:
-                self._publish(connection, redis.Redis(connection_pool=connection.default_channel.pool))
+                # By itself kombu would wait half a minute between its attempts.
+                connection.ensure_connection(max_retries=1, interval_start=0)
+                channel = connection.default_channel
+                client = redis.Redis(connection_pool=channel.pool)
+                self._publish(connection, client)
+                if watch:
+                    watch.look(channel, client)
             except (OSError, OperationalError, redis.RedisError):
                 connection.close()
             time.sleep(PUBLISH_SECONDS)  # the time between two reports: it waits for nothing to happen
+
+    def _watch(self) -> Watch | None:
+        if self._app.conf.broker_transport_options.get("client_name") != NAME:
+            return None
+        exchanges = [queue.exchange for queue in self._app.amqp.queues.consume_from.values() if queue.exchange.name]
+        return Watch(NAME, exchanges, self._app.control.mailbox.exchange.name)
 
     def _publish(self, connection: Connection, client: "redis.Redis") -> None:  # type: ignore[name-defined] # noqa: F821
         if not self._said_where:
@@ -76,8 +124,33 @@ class Publisher(threading.Thread):
             where = {"lists": json.dumps(lists), "unacked": f"{channel.global_keyprefix}{channel.unacked_key}"}
             client.hset("trireme.work", mapping=where)
             self._said_where = True
-        pod = os.environ.get("POD_NAME", "")
-        client.set(f"trireme.active.{pod}", len(state.active_requests), ex=PUBLISHED_SECONDS)
+        with client.pipeline(transaction=False) as pipe:
+            pipe.set(f"trireme.active.{POD}", len(state.active_requests), ex=PUBLISHED_SECONDS)
+            pipe.set(NAME, self._claim, ex=PUBLISHED_SECONDS)
+            pipe.time()
+            seconds, micros = pipe.execute()[-1]
+        self._server_time = seconds + micros / 1e6
+
+
+def name_connections(app: Celery, connection: Connection) -> None:
+    """Give this worker's connections to Redis its name, in place of any other, if the server lets it look at names."""
+    import redis
+
+    client = redis.Redis(connection_pool=connection.default_channel.pool)
+    try:
+        client.client_setname(NAME)
+        client.client_list()
+        client.info("server")
+    except redis.ResponseError:
+        return
+    app.conf.broker_transport_options = {**app.conf.broker_transport_options, "client_name": NAME}
+
+
+def publish(sender: Consumer) -> None:
+    """Have a worker on Redis tell of itself."""
+    publisher = Publisher(sender)
+    signals.heartbeat_sent.connect(publisher.claim, weak=False)
+    publisher.start()
 
 
 def configure(app: Celery) -> None:
@@ -98,13 +171,15 @@ def main() -> int:
     signals.worker_shutting_down.connect(bound_drain)
     app = find_app(sys.argv[1])
     configure(app)
-    if app.connection_for_read().transport_cls == "redis":
-        signals.worker_ready.connect(lambda **_: Publisher(app).start(), weak=False)
+    signals.worker_ready.connect(lambda sender, **_: tell_what_is_stopped(sender), weak=False)
     # Celery would wait for its broker by itself, but for seconds longer after each attempt.
     with app.connection_for_read() as connection:
         connection.ensure_connection(
             interval_start=CONNECT_RETRY_SECONDS, interval_step=0, interval_max=CONNECT_RETRY_SECONDS
         )
+        if connection.transport_cls == "redis":
+            name_connections(app, connection)
+            signals.worker_ready.connect(lambda sender, **_: publish(sender), weak=False)
     return app.start(["worker", *sys.argv[2:]]) or 0
 
 

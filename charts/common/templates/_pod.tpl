@@ -109,7 +109,8 @@ The user's entry takes the place of the chart's. Arguments: chart (list), user (
 
 {{/*
 A startup probe every second, so that a pod is ready as soon as it works, then a calm readiness probe.
-Arguments: probe (the handler, as a map), startSeconds (how long the start may take).
+Arguments: probe (the handler, as a map), startSeconds (how long the start may take); then (the handler once it has
+started, where a cheaper one tells as much).
 */}}
 {{- define "common.startAndReady" -}}
 startupProbe:
@@ -118,7 +119,7 @@ startupProbe:
   timeoutSeconds: 5
   failureThreshold: {{ .startSeconds }}
 readinessProbe:
-  {{- toYaml .probe | nindent 2 }}
+  {{- .then | default .probe | toYaml | nindent 2 }}
   periodSeconds: 10
   timeoutSeconds: 5
 {{- end -}}

@@ -1,8 +1,9 @@
-"""Dask scheduler preload: a route that tells what the work asks for.
+"""Dask scheduler preload: a route that tells what the work asks for, at once or when that may have changed.
 
 As a script, it starts a scheduler that has the route. Arguments: `dask scheduler`'s.
 """
 
+import asyncio
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -21,20 +22,55 @@ from distributed.scheduler import TaskPrefix, TaskState, WorkerState
 
 # As many tasks, or kinds of them, are looked at in one place, so that an answer costs the same in any graph.
 SAMPLE = 100
+# Longer than anyone needs who asks again, and short enough for connections that nobody uses any more.
+LONGEST_WAIT_SECONDS = 60.0
 # A worker of any other status is on its way out.
 STAYING = (Status.init, Status.running, Status.paused)
 
 Kinds = Mapping[TaskPrefix, int]
 
 
-class Arrivals(SchedulerPlugin):
-    """Notes when the newest worker came."""
+class News(SchedulerPlugin):
+    """Notes when the newest worker came, and wakes those who wait for work to begin, or workers to come or go.
 
-    newest = -math.inf
+    One plugin for both: Dask calls each at every step of a task, if only to find that it has nothing to do.
+    """
 
-    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
-        """Note it: Dask calls this."""
+    def __init__(self) -> None:
+        self.newest = -math.inf
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def expected(self) -> "asyncio.Future[None]":
+        """Return what is done at the next news; it has to be given to `forget` in the end."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiter)
+        return waiter
+
+    def forget(self, waiter: "asyncio.Future[None]") -> None:
+        """Wait for it no more."""
+        self._waiting.discard(waiter)
+
+    def update_graph(self, scheduler: Scheduler, **_: Any) -> None:
+        """Tell it: who waits goes on when the tasks are where they belong. Dask calls this."""
+        self._tell()
+
+    def add_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
+        """Note and tell it: Dask calls this."""
         self.newest = monotonic()
+        self._tell()
+
+    def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
+        """Tell it: Dask calls this."""
+        self._tell()
+
+    async def close(self) -> None:
+        """Have nobody wait for a scheduler that ends: Dask calls this."""
+        self._tell()
+
+    def _tell(self) -> None:
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 def demand(scheduler: Scheduler, newest: float) -> dict[str, Any]:
@@ -146,19 +182,65 @@ def most(amounts: Iterable[float]) -> float:
     return max(amounts, default=0.0)
 
 
-class Demand(RequestHandler):  # type: ignore[misc, unused-ignore]
-    """What the work asks for, as JSON."""
+def wait_seconds(text: str) -> float:
+    """Read how long somebody would wait: a number of seconds, of which no more than the longest count.
 
-    def get(self) -> None:
+    Raises:
+        ValueError: it is none; the message says so to people.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise ValueError(f"wait is {text[:80]!r}, where a number of seconds should be: 0 or more")
+    return min(seconds, LONGEST_WAIT_SECONDS)
+
+
+class Demand(RequestHandler):  # type: ignore[misc, unused-ignore]
+    """What the work asks for, as JSON: with `?wait=SECONDS` when there is some or other news, or after that time."""
+
+    waiter: "asyncio.Future[None] | None" = None
+
+    async def get(self) -> None:
         """Answer an autoscaler."""
-        self.finish(demand(self.server, self.extra["arrivals"].newest))
+        try:
+            seconds = wait_seconds(self.get_query_argument("wait", "0"))
+        except ValueError as problem:
+            self.set_status(400)
+            self.set_header("Content-Type", "text/plain; charset=utf-8")
+            self.finish(str(problem))
+            return
+        found = self.demand()
+        if seconds and not found["waiting"] and not found["executing"]:
+            await self.news(seconds)
+            found = self.demand()
+        self.finish(found)
+
+    def demand(self) -> dict[str, Any]:
+        """Return the answer of this moment."""
+        return demand(self.server, self.extra["news"].newest)
+
+    async def news(self, seconds: float) -> None:
+        """Wait for news, or until the client is gone."""
+        news = self.extra["news"]
+        self.waiter = news.expected()
+        try:
+            await asyncio.wait([self.waiter], timeout=seconds)
+        finally:
+            news.forget(self.waiter)
+
+    def on_connection_close(self) -> None:
+        """Wait no more for a client that is gone: Tornado calls this."""
+        if self.waiter and not self.waiter.done():
+            self.waiter.set_result(None)
 
 
 async def dask_setup(scheduler: Scheduler) -> None:
     """Set up the scheduler as it starts: Dask calls this."""
-    arrivals = Arrivals()
-    scheduler.add_plugin(arrivals, name="trireme-demand")
-    given = {"dask_server": scheduler, "extra": {"arrivals": arrivals}}
+    news = News()
+    scheduler.add_plugin(news, name="trireme-demand")
+    given = {"dask_server": scheduler, "extra": {"news": news}}
     scheduler.http_application.add_handlers(".*", [(r"/trireme/demand", Demand, given)])
 
 

@@ -10,27 +10,25 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 import socket  # noqa: E402
 
 import dask  # noqa: E402
-import trireme_drain  # noqa: E402
 from distributed.cli import dask_worker  # noqa: E402
 from distributed.comm.addressing import parse_host_port  # noqa: E402
 
 RETRY_SECONDS = 0.2
 
 
-def wait_for_scheduler(address: str) -> bool:
-    """Wait until the scheduler listens; False when the worker is to leave before that.
+def wait_for_scheduler(address: str) -> None:
+    """Wait until the scheduler listens.
 
     The worker would wait by itself, but backs off by seconds between its attempts.
     """
     host, port = parse_host_port(address.partition("://")[2])
-    while not trireme_drain.requested():
+    while True:
         try:
             socket.create_connection((host, port), timeout=5).close()
         except OSError:
             time.sleep(RETRY_SECONDS)  # between two questions: nothing tells when a port begins to listen
         else:
-            return True
-    return False
+            return
 
 
 def add_preload() -> None:
@@ -44,9 +42,6 @@ def add_preload() -> None:
 
 
 if __name__ == "__main__":
-    trireme_drain.reset()
-    if wait_for_scheduler(sys.argv[1]):
-        add_preload()
-        dask_worker.main()
-    else:
-        trireme_drain.finish()
+    wait_for_scheduler(sys.argv[1])
+    add_preload()
+    dask_worker.main()

@@ -1,6 +1,97 @@
 # Ask the worker to leave, and wait until its executors have finished their tasks and moved their blocks.
-# The grace period bounds the wait.
-kill -PWR 1
-while grep -qs '[C]oarseGrainedExecutorBackend' /proc/[0-9]*/cmdline; do
+# The grace period bounds the wait; Kubernetes keeps the last word of a container that it kills then.
+told=${TRIREME_TERMINATION_LOG:-/dev/termination-log}
+patience=$((${TRIREME_DRAIN_SECONDS:-30} / 4))
+[ $patience -gt 30 ] && patience=30
+
+# Print "connected", and the answer to a GET: host, port, path.
+get() {
+    timeout 3 bash -c 'exec 3<>"/dev/tcp/$0/$1" && echo connected && printf "GET $2 HTTP/1.0\r\n\r\n" >&3 && cat <&3' \
+        "$@" 2>/dev/null
+}
+
+find_executors() {
+    found=$(grep -ls '[C]oarseGrainedExecutorBackend' /proc/[0-9]*/cmdline | sed 's|/proc/||; s|/cmdline||')
+}
+
+# Print the hosts of the workers in a state, but for this one.
+workers() {
+    get "$MASTER_HOST" 8080 /json/workers |
+        sed -n "/^ *\"host\" : / {s/.* : \"//; s/\",//; h}; /^ *\"state\" : \"$1\"/ {g; /^$POD_IP\$/ !p}"
+}
+
+# Tell, by its process, what an executor has to look forward to:
+# "followed" if there is another one of its application on a worker that stays, "alone" if there is none yet,
+# "new" if its driver has not seen it, "unknown" if it may be that nobody follows.
+outlook() {
+    driver= app= id= last=
+    while IFS= read -r -d '' word; do
+        case $last in
+            --driver-url) driver=${word#*@} driver=${driver%:*} ;;
+            --app-id) app=$word ;;
+            --executor-id) id=$word ;;
+        esac
+        last=$word
+    done <"/proc/$1/cmdline"
+    # Executors are listed with a port as soon as they can take blocks: a line "ID HOST" for each, and the driver's.
+    answer=$(get "$driver" 4040 "/api/v1/applications/$app/executors")
+    listed=$(sed -n '/^ *"id" : / {s/.* : "//; s/",//; h}; /^ *"hostPort" : ".*:/ {s/.* : "//; s/:.*//; H; x; s/\n/ /p}' \
+        <<<"$answer")
+    if [ "$answer" = connected ]; then
+        # Busy: the first answer takes seconds.
+        echo alone
+    elif [ -z "$listed" ]; then
+        # The driver has no user interface, or another port for it. Executors are with their drivers in seconds.
+        [ $(($(date +%s) - $(stat -c %Y "/proc/$1"))) -lt 30 ] && echo new || echo unknown
+    elif ! grep -qx "$id $POD_IP" <<<"$listed"; then
+        echo new
+    elif others=$(workers ALIVE) && [ "$others" ]; then
+        sed -n '/^driver /! s/.* //p' <<<"$listed" | grep -qxF "$others" && echo followed || echo alone
+    else
+        echo unknown
+    fi
+}
+
+# An executor that finds no other one as it begins to leave moves nothing, ever (Spark's BlockManagerDecommissioner).
+# If others are leaving already, one will come for them soon; meanwhile they may be moving their blocks here.
+while
+    find_executors
+    outlooks=$(for pid in $found; do outlook "$pid"; done)
+    [[ $outlooks = *alone* ]] && [ $SECONDS -lt $patience ] && [ "$(workers DECOMMISSIONED)" ]
+do
     sleep 0.2
 done
+# It is stopped until one has come: the master starts one for each that it takes for leaving.
+stopped=
+asked=" "
+for pid in $found; do
+    case $(outlook "$pid") in
+        # Nobody else would tell it. It tells its driver, or ends, where it is not that far.
+        new) kill -PWR "$pid" ;;
+        alone | followed) kill -STOP "$pid" && stopped="$stopped $pid" ;;
+    esac
+    # The driver tells the others; and one that is told and then asked as well ends at once, by an error.
+    asked="$asked$pid "
+done
+kill -PWR 1
+# Those that leave in the same moment are to be seen leaving, lest they count on each other.
+[ "$stopped" ] && sleep 1
+while find_executors; [ "$found" ]; do
+    set -- $found
+    echo "{\"trireme\": {\"executors\": $#}}" >"$told"
+    for pid; do
+        # The worker started it when it was about to leave: nobody else would tell it.
+        case $asked in *" $pid "*) ;; *) kill -PWR "$pid"; asked="$asked$pid " ;; esac
+    done
+    still=
+    for pid in $stopped; do
+        if [ $SECONDS -lt $patience ] && [ "$(outlook "$pid")" = alone ]; then
+            still="$still $pid"
+        else
+            kill -CONT "$pid"
+        fi
+    done
+    stopped=$still
+    sleep 0.2
+done
+: >"$told"

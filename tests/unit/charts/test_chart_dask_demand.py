@@ -1,5 +1,7 @@
 """What a Dask scheduler says of its work, with real schedulers and workers in this process."""
 
+import asyncio
+import inspect
 import json
 import os
 import signal
@@ -7,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ pytest.importorskip("distributed", reason="distributed is not installed: uv run 
 from distributed import Client, Event, Scheduler, Worker, secede
 from distributed.core import Status
 from distributed.utils_test import async_poll_for, block_on_event, gen_cluster
-from tornado.httpclient import AsyncHTTPClient
+from tornado.httpclient import AsyncHTTPClient, HTTPError
 
 from trireme_operator.engines.dask import demand
 from trireme_operator.engines.demand import Demand
@@ -55,8 +57,8 @@ def cluster(nthreads: list[Any], **config: Any) -> Callable[[Any], Any]:
     )
 
 
-async def ask(scheduler: Scheduler) -> Answer:
-    answer = await AsyncHTTPClient().fetch(f"http://127.0.0.1:{scheduler.http_server.port}/trireme/demand")
+async def ask(scheduler: Scheduler, query: str = "") -> Answer:
+    answer = await AsyncHTTPClient().fetch(f"http://127.0.0.1:{scheduler.http_server.port}/trireme/demand{query}")
     assert answer.headers["Content-Type"].startswith("application/json")
     found: Answer = json.loads(answer.body)
     understood(found)
@@ -348,6 +350,112 @@ async def test_paused_worker(client: Client, scheduler: Scheduler, worker: Worke
         # Two workers for three tasks, beside the one that takes none.
         asked = understood(answer, threads=2)
         assert (asked.workers, asked.least) == (3, 1)
+
+
+# Who waits for news
+
+
+def waiters(scheduler: Scheduler) -> set[Any]:
+    found: set[Any] = scheduler.plugins["trireme-demand"]._waiting
+    return found
+
+
+async def waiting(scheduler: Scheduler, number: int = 1) -> list["asyncio.Task[Answer]"]:
+    """Have so many wait, for longer than a test may take."""
+    tasks = [asyncio.create_task(ask(scheduler, "?wait=60")) for _ in range(number)]
+    await async_poll_for(lambda: len(waiters(scheduler)) == number, timeout=20)
+    return tasks
+
+
+@cluster([])
+async def test_work_that_comes_is_news_to_all_who_wait(client: Client, scheduler: Scheduler) -> None:
+    tasks = await waiting(scheduler, 5)
+    futures = client.map(echo, range(20), key=names("long", 20))
+    answers = await asyncio.gather(*tasks)
+    # Once it is where it belongs.
+    assert answers == [{**NOTHING, "waiting": 20, "threads": 20, "workers": {}}] * 5
+    assert not waiters(scheduler)
+    del futures
+
+
+@cluster(ONE)
+async def test_workers_that_come_and_go_are_news(client: Client, scheduler: Scheduler, worker: Worker) -> None:
+    (task,) = await waiting(scheduler)
+    async with Worker(scheduler.address, nthreads=1, name="other"):
+        assert (await task)["workers"].keys() == {"0", "other"}
+        (task,) = await waiting(scheduler)
+    assert (await task)["workers"].keys() == {"0"}
+
+
+@cluster(TWO)
+async def test_nobody_waits_beside_work(client: Client, scheduler: Scheduler, worker: Worker) -> None:
+    """Nor for what came between two questions: it is there at the second."""
+    async with blocked(client, "long", 2):
+        await until(scheduler, processing=2)
+        assert (await ask(scheduler, "?wait=60"))["executing"] == 2
+
+
+@cluster(ONE)
+async def test_what_no_worker_can_run_is_no_work(client: Client, scheduler: Scheduler, worker: Worker) -> None:
+    futures = client.map(echo, range(20), key=names("long", 20), resources={"GPU": 1})
+    await until(scheduler, no_worker=20)
+    (task,) = await waiting(scheduler)
+    async with Worker(scheduler.address, nthreads=1, name="other"):
+        assert (await task)["waiting"] == 0
+    del futures
+
+
+@cluster([])
+async def test_without_news_the_answer_comes_in_time(client: Client, scheduler: Scheduler) -> None:
+    assert await ask(scheduler, "?wait=0.05") == {**NOTHING, "workers": {}}
+    assert await ask(scheduler, "?wait=0") == {**NOTHING, "workers": {}}
+    assert not waiters(scheduler)
+
+
+@cluster([])
+async def test_who_hangs_up_is_waited_for_no_more(client: Client, scheduler: Scheduler) -> None:
+    (task,) = await waiting(scheduler)
+    _, writer = await asyncio.open_connection("127.0.0.1", scheduler.http_server.port)
+    writer.write(b"GET /trireme/demand?wait=60 HTTP/1.1\r\nHost: a\r\n\r\n")
+    await async_poll_for(lambda: len(waiters(scheduler)) == 2, timeout=20)
+    writer.close()
+    await async_poll_for(lambda: len(waiters(scheduler)) == 1, timeout=20)
+    # And nobody else is disturbed.
+    assert not task.done()
+    async with Worker(scheduler.address, nthreads=1):
+        await task
+
+
+@cluster([])
+async def test_a_scheduler_that_ends_keeps_nobody_waiting(client: Client, scheduler: Scheduler) -> None:
+    (task,) = await waiting(scheduler)
+    await scheduler.close()
+    with suppress(OSError, HTTPError):
+        await task
+    assert not waiters(scheduler)
+
+
+@pytest.mark.parametrize("text", ["-1", "-0.001", "nan", "soon", "", "1s", "0x10", "-inf", "%00", "9" * 1000 + "x"])
+@cluster([])
+async def test_a_wait_that_is_no_time(client: Client, scheduler: Scheduler, text: str) -> None:
+    with pytest.raises(HTTPError) as refused:
+        await ask(scheduler, f"?wait={text}")
+    assert refused.value.code == 400
+    assert refused.value.response
+    assert refused.value.response.headers["Content-Type"].startswith("text/plain")
+    message = refused.value.response.body.decode()
+    assert message.startswith("wait is '")
+    assert message.endswith("', where a number of seconds should be: 0 or more")
+    assert len(message) < 200
+
+
+@pytest.mark.parametrize("text", ["61", "1e9", "inf", "9" * 1000])
+@cluster([])
+async def test_a_wait_has_a_longest_time(client: Client, scheduler: Scheduler, text: str) -> None:
+    demand_of = inspect.getmodule(type(scheduler.plugins["trireme-demand"]))
+    assert demand_of
+    demand_of.LONGEST_WAIT_SECONDS = 0.05
+    assert await ask(scheduler, f"?wait={text}") == {**NOTHING, "workers": {}}
 
 
 OF_THE_USER = """

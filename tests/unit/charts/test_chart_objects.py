@@ -179,7 +179,7 @@ def test_drain(render: Render, engine: str) -> None:
     assert environment(worker)["TRIREME_DRAIN_SECONDS"] == "77"
     scripts = objects["ConfigMap", f"{NAME}-scripts"]["data"]
     commands = [container(worker)["command"]]
-    if engine != "celery":
+    if engine == "spark":
         commands.append(container(worker)["lifecycle"]["preStop"]["exec"]["command"])
     for command in commands:
         assert command[1].removeprefix("/opt/trireme/scripts/") in scripts
