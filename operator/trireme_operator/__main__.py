@@ -16,6 +16,7 @@ from trireme_operator.autoscale.loop import Autoscaler
 from trireme_operator.autoscale.sources import Sources
 from trireme_operator.charts import Charts, HelmCommand, InProcess
 from trireme_operator.client import FAILURES, ClusterClient, Refused
+from trireme_operator.departures import Departures
 from trireme_operator.lease import Leadership
 from trireme_operator.queue import Queue
 from trireme_operator.reconcile import Reconciler
@@ -67,7 +68,8 @@ async def run(options: Settings, client: ClusterClient) -> None:
         if key.kind in _RECONCILED:
             queue.add(key)
 
-    watches = Watches(client, store, ask)
+    departures = Departures(store, client, _now)
+    watches = Watches(client, store, ask, departures.gone)
     server = metrics.serve(options.port, watches.is_synced)
     renderer = HelmCommand(options.helm) if options.helm else InProcess()
     sources = Sources(store)
@@ -85,7 +87,7 @@ async def run(options: Settings, client: ClusterClient) -> None:
         await watches.synced()
         metrics.LEADER.set(1)
         workers = [asyncio.create_task(_work(queue, reconciler)) for _ in range(options.workers)]
-        workers.append(asyncio.create_task(autoscaler.run()))
+        workers += [asyncio.create_task(autoscaler.run()), asyncio.create_task(departures.run())]
         kept = asyncio.create_task(leadership.keep() if options.leader_election else asyncio.Event().wait())
         # The first to end, by an error or the lease's loss, ends them all: two must not lead.
         try:

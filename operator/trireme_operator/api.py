@@ -27,6 +27,9 @@ APPLIED_ANNOTATION = f"{GROUP}/applied"
 JOB_MANAGER = f"{GROUP}/workerjob-controller"
 """In a WorkerJob's spec.managedBy: this operator."""
 
+SCALER = "trireme-autoscaler"
+"""The field manager of what the autoscaler writes: who set a size, in a cluster's managedFields."""
+
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 """On a pod: a Deployment that shrinks lets those with the least go first."""
 

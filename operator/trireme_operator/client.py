@@ -5,13 +5,11 @@ from contextlib import aclosing, contextmanager
 from typing import Protocol
 
 from trireme_operator import connection, metrics
-from trireme_operator.api import DELETION_COST, EVENT, KINDS, LEASE, POD, Key, Kind, Object
+from trireme_operator.api import DELETION_COST, EVENT, KINDS, LEASE, POD, SCALER, Key, Kind, Object
 from trireme_operator.connection import APPLY, MERGE, ApiError, Connection
 from trireme_operator.plan.action import Delete, Patch
 
 MANAGER = "trireme-operator"
-SCALER = "trireme-autoscaler"
-"""Who set a size, in an object's managedFields."""
 
 _MANAGED: dict[str, str] = {"fieldManager": MANAGER}
 _BAD_REQUEST = 400

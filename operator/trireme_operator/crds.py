@@ -151,6 +151,20 @@ def _autoscaling() -> Schema:
                 "The fewest workers; with 0 the first task, application or job starts them.", 0, 1000, default=1
             ),
             "maxReplicas": _integer("The most workers.", 1, 1000),
+            "mode": {
+                "type": "string",
+                "enum": ["Auto", "Observe"],
+                "default": "Auto",
+                "description": "Auto sets the size. Observe only tells, in status and metrics, what work there is and"
+                " what size it asks for, so that something else, such as a HorizontalPodAutoscaler, can set it.",
+            },
+            "idleTimeoutSeconds": _integer(
+                "Seconds without any work waiting or running, or results that a client still wants, after which the"
+                " cluster goes to 0 workers, below minReplicas; new work brings it back at once."
+                " Never if left out, or if scaleDown's selectPolicy is Disabled.",
+                1,
+                604800,
+            ),
             "behavior": _object(
                 "How fast the cluster may change.",
                 {
@@ -287,6 +301,12 @@ def worker_cluster() -> Schema:
                         "type": "string",
                         "format": "date-time",
                         "description": "When it last changed the size.",
+                    },
+                    "nextScaleTime": {
+                        "type": "string",
+                        "format": "date-time",
+                        "description": "When the size could change next although nothing else changes,"
+                        " such as at the end of a stabilization window; absent when time alone changes nothing.",
                     },
                 },
             ),

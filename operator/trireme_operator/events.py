@@ -12,7 +12,9 @@ _QUIET = {
     *("ControlNotReady", "NoWorkers", "WorkersChanging", "Settled", "NotSuspended", "Creating"),
     *("Starting", "Running", "Ended", "Stopped"),
 }
-_GOOD = {"Ready", "Suspended", "Resumed", "Completed", "DemandKnown"}
+# What autoscaling says while all is well.
+_SEEING = {"DemandKnown", "Observing"}
+_GOOD = {"Ready", "Suspended", "Resumed", "Completed", *_SEEING}
 
 
 def for_conditions(about: Object, before: Iterable[Object], after: Iterable[Object], now: str) -> list[Object]:
@@ -43,7 +45,7 @@ def for_conditions(about: Object, before: Iterable[Object], after: Iterable[Obje
 
 
 def _begins(was: Object, new: Object) -> bool:
-    return new["reason"] == "DemandKnown" and was.get("reason", "Starting") in _QUIET
+    return new["reason"] in _SEEING and was.get("reason", "Starting") in _QUIET
 
 
 def event(about: Object, reason: str, message: str, type_: str, now: str) -> Object:

@@ -21,12 +21,20 @@ class Watches:
         client: to list and watch with.
         store: kept up to date.
         ask: called with each key that is to be reconciled.
+        gone: called with each object that is deleted while it is watched, as it was last seen.
     """
 
-    def __init__(self, client: ClusterClient, store: Store, ask: Callable[[Key], None]) -> None:
+    def __init__(
+        self,
+        client: ClusterClient,
+        store: Store,
+        ask: Callable[[Key], None],
+        gone: Callable[[Object], None] = lambda _: None,
+    ) -> None:
         self._client = client
         self._store = store
         self._ask = ask
+        self._gone = gone
         self._behind = {kind.kind: asyncio.Event() for kind in WATCHED}
 
     async def run(self) -> None:
@@ -70,6 +78,7 @@ class Watches:
     def _take(self, change: str, item: Object) -> None:
         if change == "DELETED":
             self._store.remove(key_of(item))
+            self._gone(item)
         elif change in ("ADDED", "MODIFIED"):
             self._store.put(item)
         else:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trireme_operator.api import Object
 from trireme_operator.engines.demand import Demand
@@ -56,25 +56,29 @@ class Rules:
         most: maxReplicas.
         up: the rules of scaling up.
         down: the rules of scaling down.
+        idle: seconds without work after which the cluster sleeps, at 0; None for never.
     """
 
     least: int
     most: int
     up: Direction
     down: Direction
+    idle: float | None = None
 
 
 @dataclass(frozen=True)
 class History:
-    """What later decisions have to know of earlier ones; both in order of time, seconds of a monotonic clock.
+    """What later decisions have to know of earlier ones; in order of time, seconds of a monotonic clock.
 
     Args:
         recommendations: times and sizes asked for; only those that can still be a window's highest or lowest.
         changes: times and differences in size; those of one second are one.
+        idle_since: since when no look has found work or results still wanted; None if the last did, or may have.
     """
 
     recommendations: tuple[tuple[float, int], ...] = ()
     changes: tuple[tuple[float, int], ...] = ()
+    idle_since: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,11 +106,13 @@ def rules(autoscaling: Object) -> Rules:
     The defaults differ from the HorizontalPodAutoscaler's: waiting work is known, where a load is guessed from.
     """
     behavior = autoscaling.get("behavior", {})
+    idle = autoscaling.get("idleTimeoutSeconds")
     return Rules(
         least=autoscaling.get("minReplicas", 1),
         most=autoscaling["maxReplicas"],
         up=_direction(behavior.get("scaleUp", {}), 0.0),
         down=_direction(behavior.get("scaleDown", {}), _DOWN_WINDOW),
+        idle=None if idle is None else float(idle),
     )
 
 
@@ -136,17 +142,26 @@ def decide(rules: Rules, current: int, demand: Demand | None, history: History, 
     Args:
         rules: the cluster's.
         current: the size that it is set to.
-        demand: None if unknown: nothing is lowered then.
+        demand: None if unknown: nothing is lowered then, and nothing woken.
         history: the last decision's, or that of `begin`.
         now: seconds of a monotonic clock.
     """
-    history = _as_of(history, current, now)
+    history = _idle(_as_of(history, current, now), demand, now)
     if demand is None:
-        replicas = max(current, rules.least)
+        replicas = 0 if _may_sleep(rules) and not current else max(current, rules.least)
         message = f"demand unknown: {_count(replicas, 'worker')}" + (" for minReplicas" if replicas > current else "")
         return Decision(replicas, "DemandUnknown", message, _changed(history, replicas - current, now), None)
 
-    want, limits = _wanted(rules, current, demand)
+    due = _sleep_due(rules, history)
+    # At 0 it sleeps already, whoever set that, and however short a time this operator has known of it.
+    asleep = due is not None and (due <= now or not current)
+    if asleep:
+        why = f"as idle for {rules.idle:g} s" if due is not None and due <= now else "until there is work"
+        want, limits = 0, [("IdleTimeout", f"0 {why}")]
+        # The window has nothing left to guard against; a limit of the pace is about what leaves, whatever for.
+        rules = replace(rules, least=0, down=replace(rules.down, window=0.0))
+    else:
+        want, limits = _wanted(rules, current, demand)
     sign, way, direction = (1, "Up", rules.up) if want > current else (-1, "Down", rules.down)
     # From here on a size is how far it is ahead, in the direction wanted.
     step = _agreed(direction, sign, current, want, history.recommendations, now)
@@ -160,13 +175,15 @@ def decide(rules: Rules, current: int, demand: Demand | None, history: History, 
         limits.append((f"Scale{way}Limit", f"{replicas} {why}"))
 
     recommendations = _extremes((*history.recommendations, (now, want)))
-    history = _changed(History(recommendations, history.changes), replicas - current, now)
+    history = _changed(replace(history, recommendations=recommendations), replicas - current, now)
     again = None
     if replicas != stable:
         again = _next_pace(direction, sign, history.changes, now)
     elif stable != want:
         opposed = [time for time, size in recommendations if sign * size <= sign * replicas]
         again = max(opposed) + direction.window - now
+    if due is not None and not asleep and replicas:
+        again = due - now if again is None else min(again, due - now)
     return Decision(
         replicas=replicas,
         reason=limits[-1][0] if limits else "DesiredWithinRange",
@@ -195,6 +212,17 @@ def _wanted(rules: Rules, current: int, demand: Demand) -> tuple[int, list[tuple
         want = current
         limits.append(("WithinTolerance", f"{want} within tolerance"))
     return want, limits
+
+
+def _may_sleep(rules: Rules) -> bool:
+    return rules.idle is not None and rules.down.select != "Disabled"
+
+
+def _sleep_due(rules: Rules, history: History) -> float | None:
+    """Return when the cluster will have been idle for long enough to sleep; None if it is not, or may not."""
+    if rules.idle is None or history.idle_since is None or not _may_sleep(rules):
+        return None
+    return history.idle_since + rules.idle
 
 
 def _needed(demand: Demand) -> int:
@@ -245,17 +273,29 @@ def _next_pace(direction: Direction, sign: int, changes: Iterable[tuple[float, i
 
 def _as_of(history: History, current: int, now: float) -> History:
     """Return what of a history still counts."""
-    recommendations = [(time, size) for time, size in history.recommendations if now - _LONGEST_WINDOW < time <= now]
+    recommendations = [(min(time, now), size) for time, size in history.recommendations if time > now - _LONGEST_WINDOW]
+    idle_since = history.idle_since
     # The clock was set back: there is no telling how old anything is, so this is a start.
     if any(time > now for time, _ in (*history.recommendations, *history.changes)):
         recommendations.append((now, current))
+        idle_since = None
     changes = ((min(time, now), change) for time, change in history.changes if time > now - _LONGEST_PERIOD)
-    return History(_extremes(recommendations), _by_second(changes))
+    return History(_extremes(recommendations), _by_second(changes), idle_since)
+
+
+def _idle(history: History, demand: Demand | None, now: float) -> History:
+    """Return a history that knows since when there has been no work; of an unknown demand, some may be.
+
+    Results that somebody still wants count as work: given up, they would be asked for again, and computed anew.
+    """
+    if demand is None or not demand.is_nothing:
+        return replace(history, idle_since=None)
+    return replace(history, idle_since=now) if history.idle_since is None else history
 
 
 def _changed(history: History, change: int, now: float) -> History:
     """Return a history with a change in it, if it is one."""
-    return History(history.recommendations, _by_second((*history.changes, (now, change))))
+    return replace(history, changes=_by_second((*history.changes, (now, change))))
 
 
 def _extremes(recommendations: Iterable[tuple[float, int]]) -> tuple[tuple[float, int], ...]:

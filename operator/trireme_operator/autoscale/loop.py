@@ -4,24 +4,26 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
 from trireme_operator import events
 from trireme_operator.api import DELETION_COST, WORKER_CLUSTER, Key, Object, key_of, owned_by
+from trireme_operator.autoscale import gauges
 from trireme_operator.autoscale.decide import Decision, History, begin, decide, rules
+from trireme_operator.autoscale.rest import ASK_SECONDS, Pause, held, pause
 from trireme_operator.autoscale.sources import Unreadable
 from trireme_operator.client import FAILURES
 from trireme_operator.engines.demand import Demand
 from trireme_operator.plan.cluster import control_key, of_component, worker_key
 from trireme_operator.plan.conditions import timestamp
-from trireme_operator.plan.scaling import Scaling, is_on
+from trireme_operator.plan.rivals import Contest, saw, wrote
+from trireme_operator.plan.scaling import Scaling, is_on, next_scale, sets_size
 from trireme_operator.store import Store
 
 logger = logging.getLogger(__name__)
 
-_ASK_SECONDS = 1.0
 # What only changes in its wording is told less often: each time is a write.
 _TELL_SECONDS = 5.0
 _BLIND_SECONDS = 30.0
@@ -34,6 +36,9 @@ class Asked(Protocol):
 
     async def read(self, cluster: Object) -> Demand:
         """Return what a cluster's work asks for; raises Unreadable."""
+
+    async def news(self, cluster: Object, seconds: float) -> bool:
+        """Wait until something may have begun in an idle cluster, or for some seconds; tell whether it was that."""
 
     async def forget(self, cluster_uid: str) -> None:
         """Close what was kept for a cluster."""
@@ -50,6 +55,23 @@ class Scaler(Protocol):
 
     async def record(self, event: Object) -> None:
         """Record an event."""
+
+
+@dataclass
+class _Rest:
+    """Whether something moves in a cluster; the times are seconds of the monotonic clock.
+
+    Args:
+        moved: when something last did.
+        lost: since when the demand is unknown; None while it is known.
+        objects: what was last seen of its own objects, as far as that counts.
+        changed: set when they are not so any more.
+    """
+
+    moved: float
+    lost: float | None = None
+    objects: tuple[object, ...] = ()
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Autoscaler:
@@ -82,6 +104,8 @@ class Autoscaler:
         self._known: dict[str, float] = {}
         # The cluster's generation before, the size, and the time.
         self._set: dict[str, tuple[int, int, float]] = {}
+        self._contests: dict[str, Contest] = {}
+        self._rests: dict[str, _Rest] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def said(self, cluster: Object) -> Scaling | None:
@@ -93,7 +117,7 @@ class Autoscaler:
         try:
             while True:
                 self._begin_and_end()
-                await asyncio.sleep(_ASK_SECONDS)
+                await asyncio.sleep(ASK_SECONDS)
         finally:
             for task in self._tasks.values():
                 task.cancel()
@@ -105,30 +129,76 @@ class Autoscaler:
         for uid, cluster in clusters.items():
             if uid not in self._tasks or self._tasks[uid].done():
                 self._tasks[uid] = asyncio.create_task(self._follow(uid, key_of(cluster)))
+            elif (rest := self._rests.get(uid)) and rest.objects != (objects := self._objects(cluster)):
+                rest.objects = objects
+                rest.changed.set()
         for uid in self._tasks.keys() - clusters.keys():
             self._tasks.pop(uid).cancel()
 
+    def _objects(self, cluster: Object) -> tuple[object, ...]:
+        """Return what may make it worth asking a cluster that rests; a thousand of them are compared each second."""
+        controllers = (self._store.get(key) for key in (control_key(cluster), worker_key(cluster)))
+        return (cluster["metadata"]["generation"], *(item.get("status") if item else None for item in controllers))
+
     async def _follow(self, uid: str, key: Key) -> None:
+        begun = self._store.get(key)
+        rest = self._rests[uid] = _Rest(moved=time.monotonic(), objects=self._objects(begun) if begun else ())
         try:
             # Until cancelled, lest that came while it ended by itself and was closing what was kept.
             while True:
-                cluster = self._store.get(key)
+                cluster, wait = self._store.get(key), Pause(ASK_SECONDS, listens=False)
+                if rest.changed.is_set():
+                    rest.moved = time.monotonic()
+                    rest.changed.clear()
                 try:
                     if cluster and cluster["metadata"]["uid"] == uid:
-                        await self.look(cluster)
+                        wait = await self.look(cluster)
                 except FAILURES as error:
                     logger.warning("can't scale now", extra={"object": str(key), "error": str(error)})
                 except Exception as error:
                     # Whatever it is, it is one cluster's, and may pass.
                     logger.exception("autoscaling failed", extra={"object": str(key), "error": str(error)})
-                await asyncio.sleep(_ASK_SECONDS)
+                since = time.monotonic()
+                if cluster and wait.seconds > ASK_SECONDS:
+                    await self._rest(cluster, rest, wait)
+                await asyncio.sleep(max(0.0, since + ASK_SECONDS - time.monotonic()))
         finally:
-            for kept in (self._said, self._told, self._history, self._known, self._set):
-                kept.pop(uid, None)
+            kept = (self._said, self._told, self._history, self._known, self._set, self._contests, self._rests)
+            for one in kept:
+                one.pop(uid, None)
+            if begun:
+                gauges.forget(begun)
             await self._sources.forget(uid)
 
-    async def look(self, cluster: Object) -> None:
-        """Ask once, decide, and set the size if it is to change."""
+    async def _rest(self, cluster: Object, rest: _Rest, wait: Pause) -> None:
+        """Ask nobody until something may have changed, or for as long as a pause says."""
+        uid = cluster["metadata"]["uid"]
+        waits: set[asyncio.Task[bool]] = {asyncio.create_task(rest.changed.wait())}
+        news = asyncio.create_task(self._sources.news(cluster, wait.seconds)) if wait.listens else None
+        if news:
+            waits.add(news)
+        try:
+            # News come back by themselves in time, lest their connection is to be made anew each time.
+            await asyncio.wait(
+                waits, timeout=None if wait.listens else wait.seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            for task in waits:
+                task.cancel()
+            await asyncio.wait(waits)
+        now = time.monotonic()
+        if any(not task.cancelled() and task.result() for task in waits):
+            rest.moved = now
+        if wait.listens:
+            # As of the last time that somebody would have asked who does so all the time. Nor was that silence.
+            self._history[uid] = held(self._history[uid], now - ASK_SECONDS)
+            self._known[uid] = now
+        if news and not news.cancelled() and news.result():
+            # There may have been work, though it is over by the time that somebody looks.
+            self._history[uid] = replace(self._history[uid], idle_since=None)
+
+    async def look(self, cluster: Object) -> Pause:
+        """Ask once, decide, and set the size if it is to change; return how long not to ask."""
         uid, key = cluster["metadata"]["uid"], key_of(cluster)
         demand, problem = None, None
         try:
@@ -139,27 +209,45 @@ class Autoscaler:
         # It may have changed, or gone, meanwhile.
         now, seen = time.monotonic(), self._store.get(key)
         if seen is None or not _on(seen) or seen["metadata"]["uid"] != uid:
-            return
+            return Pause(ASK_SECONDS, listens=False)
         cluster, current = seen, self._size(seen, now)
         history = self._history.get(uid) or begin(current, now)
         if demand:
             if now - self._known.get(uid, now) >= _BLIND_SECONDS:
                 # What was seen before says nothing about now: hold, as after a start.
-                history = replace(history, recommendations=begin(current, now).recommendations)
+                history = replace(history, recommendations=begin(current, now).recommendations, idle_since=None)
             self._known[uid] = now
         decision = decide(rules(cluster["spec"]["autoscaling"]), current, demand, history, now)
+        gauges.tell(cluster, demand, decision.replicas, current)
+        # What was asked for, and since when nothing was, is so whether or not the size is written.
+        self._history[uid] = replace(decision.history, changes=history.changes)
+        writes = sets_size(cluster)
+        contest = self._contests[uid] = saw(self._contests.get(uid, Contest()), cluster, now)
         last = None
-        if decision.replicas != current:
+        if writes and decision.replicas != current:
             if decision.replicas < current and demand:
                 await self._mark(cluster, demand.costs)
             await self._client.scale(key, decision.replicas)
             self._set[uid] = cluster["metadata"]["generation"], decision.replicas, now
+            self._contests[uid] = wrote(contest, cluster["metadata"]["generation"], decision.replicas)
             last = timestamp(self._clock())
         # Only now, so that a size that could not be written does not count as a change.
-        self._history[uid] = decision.history
+        if writes:
+            self._history[uid] = decision.history
         self._say(cluster, decision, demand, problem, last)
         if last:
             await self._tell_event(cluster, current, decision, last)
+        return self._pause(uid, demand, decision.again, last is not None, now)
+
+    def _pause(self, uid: str, demand: Demand | None, again: float | None, was_set: bool, now: float) -> Pause:
+        rest = self._rests.setdefault(uid, _Rest(moved=now))
+        if demand is None or demand.waiting or demand.running or was_set:
+            rest.moved = now
+        if demand:
+            rest.lost = None
+        elif rest.lost is None:
+            rest.lost = now
+        return pause(now, rest.moved, rest.lost, again)
 
     def _size(self, cluster: Object, now: float) -> int:
         """Return the size of a cluster, as it was last set if that was not seen yet: no change counts twice."""
@@ -217,6 +305,8 @@ class Autoscaler:
             reason=decision.message,
             problem=problem,
             last_scale=last or (before.last_scale if before else None),
+            next_scale=next_scale(decision.again, self._clock(), before.next_scale if before else None),
+            rivals=self._contests[uid].rivals,
         )
         self._said[uid] = said
         since, told = self._told.get(uid, (0.0, None))

@@ -1,24 +1,29 @@
-"""The demand, read from the engines over the network."""
+"""The demand, and news of it, from the engines over the network."""
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any
+import logging
+import time
+from collections.abc import Iterable, Sequence
 
 import aiohttp
 import msgspec
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from trireme_operator.api import Key, Object, owned_by
-from trireme_operator.engines import celery, dask, spark
+from trireme_operator.api import Key, Object, key_of, owned_by
+from trireme_operator.autoscale.broker import Broker
+from trireme_operator.engines import dask, spark
 from trireme_operator.engines.demand import Demand, Nonsense
 from trireme_operator.plan.cluster import of_component
 from trireme_operator.store import Store
 
+logger = logging.getLogger(__name__)
+
 _SECONDS = 2.0
+# Two clocks, of which one may be ahead, or it wakes early.
+_EARLY_SECONDS = 0.1
+# A Spark master tells no news. A driver that is known may begin its work at any moment.
+_SPARK_DRIVER_SECONDS = 1.0
+_SPARK_SECONDS = 3.0
 # A Spark master's page about a thousand executors takes 1 MiB. As objects, JSON may take twenty times its length.
 _MOST_BYTES = 4 * 2**20
 # Of an answer that is told to people.
@@ -48,7 +53,7 @@ class Sources:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._http: aiohttp.ClientSession | None = None
-        self._redis: dict[str, tuple[str, redis.asyncio.Redis]] = {}
+        self._brokers: dict[str, Broker] = {}
 
     async def read(self, cluster: Object) -> Demand:
         """Return what a cluster's work asks for.
@@ -72,16 +77,35 @@ class Sources:
             # Of a client that takes its server at its word, such as that text is UTF-8.
             raise Unreadable("BadAnswer", f"{engine} answers what nobody understands: {error!r}") from error
 
+    async def news(self, cluster: Object, seconds: float) -> bool:
+        """Wait until it may be worth asking a cluster again in which nothing happened, or for some seconds.
+
+        What fails ends it, too: whoever asks then is told.
+
+        Args:
+            cluster: one that was read, and in which nothing waits or runs.
+            seconds: when to come back at the latest, but for an engine that hangs, which takes 2 s more.
+
+        Returns:
+            Whether something happened.
+        """
+        engine = cluster["spec"]["engine"]
+        news = {"dask": self._dask_news, "spark": self._spark_news, "celery": self._celery_news}[engine]
+        try:
+            return await news(cluster, seconds)
+        except Exception as error:
+            logger.debug("no news", extra={"object": str(key_of(cluster)), "error": repr(error)})
+            return False
+
     async def forget(self, cluster_uid: str) -> None:
         """Close what was kept for a cluster."""
-        _, client = self._redis.pop(cluster_uid, (None, None))
-        if client:
-            with suppress(OSError, RedisError):
-                await client.aclose()
+        broker = self._brokers.pop(cluster_uid, None)
+        if broker:
+            await broker.aclose()
 
     async def close(self) -> None:
         """Close all connections."""
-        for uid in [*self._redis]:
+        for uid in [*self._brokers]:
             await self.forget(uid)
         if self._http:
             await self._http.close()
@@ -102,38 +126,32 @@ class Sources:
         return spark.demand(master, limits, addresses, _capacity(cluster))
 
     async def _celery(self, cluster: Object) -> Demand:
-        client = await self._broker(cluster["metadata"]["uid"], self._address(cluster, "broker"))
-        lists, unacked = celery.places(
-            await _awaited(client.hgetall("trireme.work")), cluster["spec"].get("celery", {})
-        )
+        broker = await self._broker(cluster)
         pods = [pod["metadata"]["name"] for pod in self._workers(cluster)]
-        async with client.pipeline(transaction=False) as pipe:
-            for name in lists:
-                pipe.llen(name)
-            pipe.hlen(unacked)
-            if pods:
-                pipe.mget([f"trireme.active.{pod}" for pod in pods])
-            answers: list[Any] = await pipe.execute()
-        active = dict(zip(pods, answers[len(lists) + 1], strict=True)) if pods else {}
-        return celery.demand(answers[: len(lists)], answers[len(lists)], active, _capacity(cluster))
+        return await broker.demand(cluster["spec"].get("celery", {}), pods, _capacity(cluster))
 
-    async def _broker(self, uid: str, host: str) -> redis.asyncio.Redis:
-        """Return the client of a broker; a Service that was made anew has another address."""
-        if uid in self._redis and self._redis[uid][0] != host:
+    async def _dask_news(self, cluster: Object, seconds: float) -> bool:
+        root, since = _root(self._address(cluster, "scheduler"), 8787), time.monotonic()
+        async with asyncio.timeout(seconds + _SECONDS):
+            await self._get(f"{root}/trireme/demand?wait={seconds:g}")
+        return time.monotonic() - since < seconds - _EARLY_SECONDS
+
+    async def _spark_news(self, cluster: Object, seconds: float) -> bool:
+        drivers = of_component(self._pods(cluster), "driver")
+        await asyncio.sleep(min(seconds, spark_seconds(drivers)))
+        return False
+
+    async def _celery_news(self, cluster: Object, seconds: float) -> bool:
+        return await (await self._broker(cluster)).news(seconds)
+
+    async def _broker(self, cluster: Object) -> Broker:
+        """Return the broker of a cluster; a Service that was made anew has another address."""
+        uid, host = cluster["metadata"]["uid"], self._address(cluster, "broker")
+        if uid in self._brokers and self._brokers[uid].host != host:
             await self.forget(uid)
-        if uid not in self._redis:
-            # The broker has such a user, who may count what waits and no more.
-            client = redis.asyncio.Redis(
-                host=host,
-                username="demand",
-                password="",
-                decode_responses=True,
-                socket_timeout=_SECONDS,
-                # Once, at once, for a connection that broke while nobody used it; by default it would take seconds.
-                retry=Retry(NoBackoff(), 1),
-            )
-            self._redis[uid] = host, client
-        return self._redis[uid][1]
+        if uid not in self._brokers:
+            self._brokers[uid] = Broker(host)
+        return self._brokers[uid]
 
     def _address(self, cluster: Object, component: str) -> str:
         """Return the address of a control pod's Service, which needs no name server."""
@@ -143,9 +161,11 @@ class Sources:
             raise Unreadable("NoControlPod", f"there is no Service {name}: a {component} elsewhere can't be asked")
         return str(service["spec"].get("clusterIP") or f"{name}.{namespace}.svc")
 
+    def _pods(self, cluster: Object) -> Sequence[Object]:
+        return self._store.pods(cluster["metadata"]["namespace"], cluster["metadata"]["name"])
+
     def _workers(self, cluster: Object) -> Sequence[Object]:
-        pods = self._store.pods(cluster["metadata"]["namespace"], cluster["metadata"]["name"])
-        return of_component(pods, "worker")
+        return of_component(self._pods(cluster), "worker")
 
     async def _json(self, url: str) -> object:
         text = await self._get(url)
@@ -158,7 +178,8 @@ class Sources:
         if self._http is None:
             # Control pods run what users like: nothing that they send is unpacked or kept.
             self._http = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=_SECONDS),
+                # Who waits for all that is asked has a timer already.
+                timeout=aiohttp.ClientTimeout(total=None),
                 connector=aiohttp.TCPConnector(limit=0),
                 headers={"Accept-Encoding": "identity"},
                 auto_decompress=False,
@@ -175,13 +196,18 @@ class Sources:
             return bytes(text)
 
 
+def spark_seconds(drivers: Iterable[Object]) -> float:
+    """Return for how long a Spark cluster in which nothing moves is left alone.
+
+    Args:
+        drivers: pods of this operator's drivers that use it.
+    """
+    there = any(pod.get("status", {}).get("phase") not in ("Succeeded", "Failed") for pod in drivers)
+    return _SPARK_DRIVER_SECONDS if there else _SPARK_SECONDS
+
+
 def _root(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-async def _awaited(answer: Any) -> Any:
-    """Wait for an answer that redis-py's types say may be there at once."""
-    return await answer
 
 
 def _capacity(cluster: Object) -> dict[str, str]:

@@ -23,7 +23,7 @@ from trireme_operator.api import (
     owner_reference,
 )
 from trireme_operator.engines import ENGINES, Adapter
-from trireme_operator.plan import scaling
+from trireme_operator.plan import rivals, scaling
 from trireme_operator.plan.action import Delete, Plan
 from trireme_operator.plan.conditions import Condition, find, merge, moment, timestamp
 from trireme_operator.plan.difference import sealed
@@ -245,6 +245,8 @@ def status(cluster: Object, observed: Observed, now: datetime, problem: Trouble 
     ]
     if active := scaling.condition(cluster, observed.scaling):
         conditions.append(active)
+    if contended := rivals.condition(cluster, observed.scaling):
+        conditions.append(contended)
     before = cluster.get("status", {}).get("conditions", [])
     sized = scaling.status(cluster, observed.scaling)
     return {

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
@@ -14,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from operating import NAMESPACE, STAMP, STATUS, Result, Twin, charts, cluster, conditions, job, owned, run
 
-from trireme_operator.api import DELETION_COST, Key, Object, key_of
+from trireme_operator import metrics
+from trireme_operator.api import DELETION_COST, SCALER, Key, Object, key_of
 from trireme_operator.autoscale import loop
 from trireme_operator.autoscale.loop import Autoscaler
 from trireme_operator.autoscale.sources import Unreadable
@@ -76,9 +78,18 @@ class Server(Twin):
     async def scale(self, key: Key, replicas: int) -> None:
         self._may("scale")
         if key in self.objects:
-            item = self.objects[key]
-            self._save({**item, "metadata": {**item["metadata"]}, "spec": {**item["spec"], "replicas": replicas}})
+            self._resize(key, replicas, SCALER)
         self._wrote("scale", key)
+
+    def _resize(self, key: Key, replicas: int, manager: str) -> None:
+        item = self.objects[key]
+        owner = {"manager": manager, "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+        metadata = {**item["metadata"], "managedFields": [owner]}
+        self._save({**item, "metadata": metadata, "spec": {**item["spec"], "replicas": replicas}})
+
+    def resize(self, replicas: int, manager: str) -> None:
+        """Set a size as somebody else does."""
+        self._resize(NUMBERS, replicas, manager)
 
     async def set_deletion_cost(self, namespace: str, pod: str, cost: int) -> None:
         self._may("cost")
@@ -119,12 +130,14 @@ class Work:
         demands: what it says or raises.
         meanwhile: called while it is asked.
         takes: seconds until it answers.
+        begins: set for news, by uid.
     """
 
     def __init__(self, demand: Demand | BaseException | None = None) -> None:
         self.demands: dict[str, Demand | BaseException] = {} if demand is None else {UID: demand}
         self.meanwhile: Callable[[], None] = lambda: None
         self.takes = 0.0
+        self.begins: dict[str, asyncio.Event] = {}
         self.asked: list[str] = []
         self.forgotten: list[str] = []
 
@@ -138,6 +151,12 @@ class Work:
             raise said
         return said
 
+    async def news(self, cluster: Object, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.begins.setdefault(cluster["metadata"]["uid"], asyncio.Event()).wait()
+        return self.begins.pop(cluster["metadata"]["uid"]).is_set()
+
     async def forget(self, cluster_uid: str) -> None:
         # To hang up takes more than one turn of the loop.
         for _ in range(5):
@@ -147,7 +166,15 @@ class Work:
 
 def kept(scaler: Autoscaler) -> set[str]:
     """Return the uids of all that an autoscaler keeps."""
-    return {*scaler._said, *scaler._told, *scaler._history, *scaler._set, *scaler._tasks}
+    return {
+        *scaler._said,
+        *scaler._told,
+        *scaler._history,
+        *scaler._set,
+        *scaler._contests,
+        *scaler._rests,
+        *scaler._tasks,
+    }
 
 
 class Operator:
@@ -1097,7 +1124,8 @@ def test_nothing_is_kept_of_what_is_gone(story: list[tuple[str, Any, Any]]) -> N
         assert operator.scaler._tasks.keys() == world.followed()
         assert kept(operator.scaler) == world.followed()
         asked = len(world.source.asked)
-        await asyncio.sleep(2)
+        # As long as the longest rest, and one look.
+        await asyncio.sleep(16)
         assert set(world.source.asked[asked:]) == world.followed()
         for name in NAMES:
             world.remove(name)
@@ -1131,3 +1159,165 @@ def test_the_first_answer_after_a_long_silence_shrinks_nothing(seconds: int, siz
         assert server.size() == size
 
     operate_once(test, server, source)
+
+
+# Idle for long
+
+
+def test_a_cluster_that_is_idle_for_long_sleeps_until_there_is_work() -> None:
+    server, source = Server(sized(4, least=2, autoscaling={"idleTimeoutSeconds": 600})), Work(work(0))
+
+    async def test(operator: Operator) -> None:
+        await asyncio.sleep(45)
+        assert server.size() == 2
+        status = await operator.reconcile()
+        # The server's clock stands still, and this was decided a while ago.
+        assert status["autoscaling"]["nextScaleTime"] > STAMP
+        await asyncio.sleep(550)
+        assert server.size() == 2
+        await asyncio.sleep(20)
+        assert server.size() == 0
+        assert "nextScaleTime" not in (await operator.reconcile())["autoscaling"]
+        await asyncio.sleep(5000)
+        assert server.size() == 0
+        source.demands[UID] = work(1)
+        await asyncio.sleep(20)
+        assert server.size() == 2
+
+    operate(test, server, source)
+    assert [told.rpartition(", ")[2] for told in server.told()] == [
+        "2 for minReplicas",
+        "0 as idle for 600 s",
+        "2 for minReplicas",
+    ]
+
+
+def test_work_that_no_size_could_be_written_for_was_work_all_the_same() -> None:
+    server, source = Server(sized(2, least=2, autoscaling={"idleTimeoutSeconds": 60})), Work(work(0))
+
+    async def test(operator: Operator) -> None:
+        await operator.look()
+        await asyncio.sleep(50)
+        source.demands[UID] = work(5)
+        server.fails["scale"] = ApiError(500, "no")
+        with pytest.raises(ApiError):
+            await operator.look()
+        del server.fails["scale"]
+        source.demands[UID] = work(0)
+        await asyncio.sleep(20)
+        await operator.look()
+        assert server.size() == 2
+
+    operate_once(test, server, source)
+
+
+@pytest.mark.parametrize("size", [0, 2])
+def test_a_long_time_in_which_nobody_looked_is_not_idle(size: int) -> None:
+    server, source = Server(sized(2, least=2, autoscaling={"idleTimeoutSeconds": 60})), Work(work(0))
+
+    async def test(operator: Operator) -> None:
+        await operator.look()
+        # Whoever can't be understood at all says nothing either.
+        source.demands[UID] = KeyError("cores") if size else work(0)
+        for _ in range(4):
+            await asyncio.sleep(10)
+            with suppress(KeyError):
+                await operator.look()
+        source.demands[UID] = work(0)
+        await asyncio.sleep(20)
+        await operator.look()
+        assert server.size() == size
+
+    operate_once(test, server, source)
+
+
+def test_work_that_was_over_before_anybody_looked_was_work_all_the_same() -> None:
+    server, source = Server(sized(2, least=2, autoscaling={"idleTimeoutSeconds": 60})), Work(work(0))
+
+    async def test(operator: Operator) -> None:
+        await asyncio.sleep(40)
+        source.begins[UID].set()
+        await asyncio.sleep(55)
+        assert server.size() == 2
+        await asyncio.sleep(10)
+        assert server.size() == 0
+
+    operate(test, server, source)
+
+
+# Two who drive one size
+
+HPA = "kube-controller-manager"
+
+
+def test_two_who_drive_one_size_are_told_once() -> None:
+    server, source = Server(sized(5)), Work(work(5))
+
+    async def test(operator: Operator) -> None:
+        seen = []
+        for _ in range(4):
+            await asyncio.sleep(15)
+            server.resize(3, HPA)
+            await asyncio.sleep(2.5)
+            assert server.size() == 5
+            seen.append("ScalingContended" in conditions(await operator.reconcile()))
+        # The first size set by somebody else is replaced as it was never ours; the second is lost, and so is the third.
+        assert seen == [False, False, True, True]
+        assert HPA in conditions(await operator.reconcile())["ScalingContended"]["message"]
+        asked = len(operator.asks)
+        await asyncio.sleep(301)
+        assert "ScalingContended" not in conditions(await operator.reconcile())
+        assert len(operator.asks) > asked
+
+    operate(test, server, source)
+    assert [event["reason"] for event in server.events if event["type"] == "Warning"] == ["TwoWriters"]
+
+
+def test_one_size_set_by_hand_is_only_corrected() -> None:
+    server, source = Server(sized(2)), Work(work(5))
+
+    async def test(operator: Operator) -> None:
+        await asyncio.sleep(2)
+        server.resize(9, "kubectl")
+        # For a whole window it is not lowered.
+        await asyncio.sleep(40)
+        assert server.size() == 5
+        assert "ScalingContended" not in conditions(await operator.reconcile())
+
+    operate(test, server, source)
+
+
+# One that only observes
+
+
+def test_who_observes_writes_nothing_and_tells_all() -> None:
+    server, source = Server(sized(2, autoscaling={"mode": "Observe"})), Work(work(5))
+
+    async def test(operator: Operator) -> None:
+        await asyncio.sleep(5)
+        status = await operator.reconcile()
+        assert status["autoscaling"]["desiredReplicas"] == 5
+        told = conditions(status)["AutoscalingActive"]
+        assert (told["status"], told["reason"]) == ("False", "Observing")
+        assert gauged() == {"desired_replicas": 5, "replicas": 2, "demand_known": 1, "slots": 1}
+        for size in (3, 4, 9, 3, 4, 9):
+            server.resize(size, HPA)
+            await asyncio.sleep(1)
+        assert operator.scaler._history[UID].changes == ()
+        assert "ScalingContended" not in conditions(await operator.reconcile())
+        source.demands[UID] = UNREADABLE
+        await asyncio.sleep(1.5)
+        assert gauged() == {"replicas": 9, "demand_known": 0}
+
+    operate(test, server, source)
+    assert (server.scaled(), gauged()) == ([], {})
+
+
+def gauged() -> dict[str, float]:
+    """Return the metrics of the cluster; those of its work are left out."""
+    lines = [line.split() for line in metrics.answer("/metrics", lambda: True)[1].decode().splitlines()]
+    return {
+        name.removeprefix("trireme_cluster_").partition("{")[0]: float(value)
+        for name, *_, value in lines
+        if name.startswith("trireme_cluster_") and "state=" not in name and 'engine="dask",name="numbers"' in name
+    }

@@ -177,6 +177,10 @@ def test_bounds_and_directions_are_those_of_autoscaling_v2() -> None:
         # The rule may rely on both.
         assert autoscaling["required"] == ["maxReplicas"]
         assert found[f"{path}.autoscaling.minReplicas"]["default"] == 1
+        assert found[f"{path}.autoscaling.mode"]["default"] == "Auto"
+        # YAML takes some words for true or false unless they are quoted.
+        assert all(yaml.safe_load(mode) == mode for mode in found[f"{path}.autoscaling.mode"]["enum"])
+        assert "default" not in found[f"{path}.autoscaling.idleTimeoutSeconds"]
         for way in ("scaleUp", "scaleDown"):
             direction = f"{path}.autoscaling.behavior.{way}"
             assert found[direction]["properties"].keys() == {
@@ -262,6 +266,9 @@ VALID: list[Object] = [
     ),
     cluster(status={"autoscaling": {"desiredReplicas": 0, "demand": "", "reason": "", "lastScaleTime": STAMP}}),
     job(clusterTemplate={"spec": {"engine": "spark", "autoscaling": {"maxReplicas": 3}}}),
+    *(cluster(autoscaling={"maxReplicas": 8, "idleTimeoutSeconds": seconds}) for seconds in (1, 604800)),
+    *(cluster(autoscaling={"maxReplicas": 8, "mode": mode}) for mode in ("Auto", "Observe")),
+    cluster(status={"autoscaling": {"nextScaleTime": STAMP}}),
     job(managedBy="trireme.dev/workerjob-controller"),
     job(managedBy="kueue.x-k8s.io/multikueue"),
 ]
@@ -307,6 +314,9 @@ INVALID: list[Object] = [
             behave([], pause=1),
         ]
     ),
+    *(cluster(autoscaling={"maxReplicas": 8, "idleTimeoutSeconds": wrong}) for wrong in (0, 604801, "60", 1.5, None)),
+    *(cluster(autoscaling={"maxReplicas": 8, "mode": wrong}) for wrong in ("Off", "auto", "", False)),
+    cluster(idleTimeoutSeconds=60),
     cluster(status={"autoscaling": {"desiredReplicas": -1}}),
     cluster(status={"autoscaling": {"waiting": 1}}),
     *(

@@ -48,6 +48,7 @@ def test_defaults() -> None:
 
 
 def test_all_that_can_be_said() -> None:
+    assert rules({"maxReplicas": 8, "idleTimeoutSeconds": 1800}) == replace(rules({"maxReplicas": 8}), idle=1800)
     policies = [
         {"type": "Pods", "value": 4, "periodSeconds": 15},
         {"type": "Percent", "value": 50, "periodSeconds": 60},
@@ -374,6 +375,179 @@ def test_work_in_flight_keeps_its_workers(current: int, workers: int, least: int
     assert (decision.reason == "WorkInFlight") == (workers < least <= most)
 
 
+# Idle for long
+
+
+def idle(held: int = 0) -> Demand:
+    """Return no work at all, and so many workers that hold results."""
+    return Demand(workers=held, waiting=0, running=0, slots=1, least=held, unit="tasks")
+
+
+def sleepy(least: int = 2, most: int = 9, up: Direction = FREE, down: Direction = FREE, after: float = 60) -> Rules:
+    return replace(of(up, down, least, most), idle=after)
+
+
+@dataclass
+class Cluster:
+    """A cluster, and what is remembered of it."""
+
+    by: Rules
+    size: int
+    history: History
+
+    def look(self, demand: Demand | None, now: float) -> Decision:
+        decision = decide(self.by, self.size, demand, self.history, now)
+        self.size, self.history = decision.replicas, decision.history
+        return decision
+
+
+@pytest.mark.parametrize("window", [0, 30, 3600])
+@pytest.mark.parametrize("after", [1, 60, 7200])
+def test_a_cluster_that_is_idle_for_long_sleeps(window: float, after: float) -> None:
+    cluster = Cluster(sleepy(down=replace(FREE, window=window), after=after), 5, begin(5, NOW))
+    first = cluster.look(idle(), NOW)
+    assert first.replicas >= 2
+    assert first.again is not None
+    assert first.again <= after
+    decision = cluster.look(idle(), NOW + after - 0.25)
+    assert decision.replicas >= 2
+    assert (decision.again, decision.reason == "IdleTimeout") == (0.25, False)
+    decision = cluster.look(idle(), NOW + after)
+    assert (decision.replicas, decision.reason, decision.again) == (0, "IdleTimeout", None)
+    assert decision.message.endswith(f", 0 as idle for {after} s")
+    for later in (1, 2, 3599, 1e6, 2e9):
+        asleep = cluster.look(idle(), NOW + after + later)
+        assert (asleep.replicas, asleep.reason, asleep.again) == (0, "IdleTimeout", None)
+
+
+@pytest.mark.parametrize(
+    ("between", "sleeps"),
+    [
+        (idle(), True),
+        (idle(3), False),
+        (work(1), False),
+        (Demand(0, waiting=1, running=0, slots=1, least=0, unit="tasks"), False),
+        (Demand(1, waiting=0, running=1, slots=1, least=1, unit="tasks"), False),
+        # There may have been work.
+        (None, False),
+    ],
+)
+def test_only_what_is_known_to_be_idle_counts_as_such(between: Demand | None, sleeps: bool) -> None:
+    cluster = Cluster(sleepy(), 2, begin(2, NOW))
+    cluster.look(idle(), NOW)
+    cluster.look(between, NOW + 30)
+    assert cluster.look(idle(), NOW + 31).again == (29 if sleeps else 60)
+    assert cluster.look(idle(), NOW + 60).replicas == (0 if sleeps else 2)
+    assert cluster.look(idle(), NOW + 90.5).replicas == (0 if sleeps else 2)
+    assert cluster.look(idle(), NOW + 91).replicas == 0
+
+
+def test_without_a_timeout_nothing_sleeps() -> None:
+    cluster = Cluster(of(least=2), 3, begin(3, NOW))
+    for later in (0, 1e5, 1e9):
+        decision = cluster.look(idle(3), NOW + later)
+        assert (decision.replicas, decision.again) == (3, None)
+
+
+@pytest.mark.parametrize("least", [0, 1, 2, 5])
+@pytest.mark.parametrize(
+    ("up", "becomes"), [(FREE, 7), (NO, 0), (replace(FREE, window=3600), 0), (paced(("Pods", 1, 60)), 1)]
+)
+def test_the_first_work_wakes_at_least_the_least_at_once(least: int, up: Direction, becomes: int) -> None:
+    cluster = Cluster(sleepy(least, up=up), 5, begin(5, NOW))
+    cluster.look(idle(), NOW)
+    cluster.look(idle(), NOW + 60)
+    cluster.look(idle(), NOW + 1000)
+    assert cluster.size == 0
+    decision = cluster.look(work(7), NOW + 1001)
+    assert decision.replicas == max(least, becomes)
+    # Idle anew, it counts anew.
+    cluster.size = max(2, least)
+    assert cluster.look(idle(), NOW + 1002).replicas == least
+    assert cluster.look(idle(), NOW + 1061.75).replicas == least
+    assert cluster.look(idle(), NOW + 1062).replicas == 0
+
+
+def test_who_may_not_shrink_does_not_sleep() -> None:
+    cluster = Cluster(sleepy(down=NO), 0, begin(0, NOW))
+    for later, before in [(0, 0), (1e3, 0), (2e3, 1), (3e3, 5)]:
+        cluster.size = before
+        decision = cluster.look(idle(), NOW + later)
+        assert (decision.replicas, decision.again) == (max(2, before), None)
+    cluster.size = 0
+    assert cluster.look(None, NOW + 4e3).replicas == 2
+
+
+def test_rate_policies_hold_on_the_way_to_sleep() -> None:
+    cluster = Cluster(sleepy(least=3, down=paced(("Pods", 2, 100))), 5, begin(5, NOW))
+    told = []
+    for later in (0, 59, 60, 99, 100, 159, 160, 199, 200, 299, 300):
+        decision = cluster.look(idle(), NOW + later)
+        told.append((later, decision.replicas, decision.reason, decision.again))
+    assert told == [
+        (0, 3, "TooFewReplicas", 60),
+        (59, 3, "TooFewReplicas", 1),
+        # The two of 100 s have gone already.
+        (60, 3, "ScaleDownLimit", 40),
+        (99, 3, "ScaleDownLimit", 1),
+        (100, 1, "ScaleDownLimit", 100),
+        (159, 1, "ScaleDownLimit", 41),
+        (160, 1, "ScaleDownLimit", 40),
+        (199, 1, "ScaleDownLimit", 1),
+        (200, 0, "IdleTimeout", None),
+        (299, 0, "IdleTimeout", None),
+        (300, 0, "IdleTimeout", None),
+    ]
+
+
+def test_who_sleeps_is_not_woken_by_a_restart_or_by_silence() -> None:
+    """The size itself says that it sleeps: no operator has to remember it."""
+    cluster = Cluster(sleepy(), 0, begin(0, NOW))
+    decision = cluster.look(None, NOW)
+    assert (decision.replicas, decision.message) == (0, "demand unknown: 0 workers")
+    decision = cluster.look(idle(), NOW + 1)
+    assert (decision.replicas, decision.reason, decision.again) == (0, "IdleTimeout", None)
+    assert decision.message == "0 tasks waiting and 0 running for 1 slot a worker: 0 workers, 0 until there is work"
+    assert cluster.look(None, NOW + 2).replicas == 0
+    assert cluster.look(work(1), NOW + 3).replicas == 2
+    # Unknown wakes nobody, but nor does it leave less than the least to those awake.
+    cluster.size = 1
+    assert cluster.look(None, NOW + 4).replicas == 2
+
+
+def test_a_start_begins_to_count() -> None:
+    cluster = Cluster(sleepy(), 2, begin(2, NOW))
+    assert cluster.look(idle(), NOW).again == 60
+
+
+def test_a_clock_set_back_begins_to_count_anew() -> None:
+    cluster = Cluster(sleepy(), 2, begin(2, NOW))
+    cluster.look(idle(), NOW)
+    cluster.look(idle(), NOW + 50)
+    assert cluster.look(idle(), NOW + 49).again == 60
+    assert cluster.look(None, NOW + 40).history.idle_since is None
+    cluster.look(idle(), NOW + 200)
+    assert cluster.look(idle(), NOW + 259).replicas == 2
+    assert cluster.look(idle(), NOW + 260).replicas == 0
+
+
+def test_what_comes_first_is_waited_for() -> None:
+    """The end of a window, or of the patience with an idle cluster."""
+    by = sleepy(down=replace(FREE, window=30), after=20)
+    assert decide(by, 5, idle(), begin(5, NOW - 5), NOW).again == 20
+    assert decide(replace(by, idle=40.0), 5, idle(), begin(5, NOW - 5), NOW).again == 25
+    # At 0 there is nothing left to wait for.
+    decision = decide(sleepy(least=0), 5, idle(), History(), NOW)
+    assert (decision.replicas, decision.again) == (0, None)
+
+
+def test_a_size_above_the_most_comes_within_bounds_though_asleep() -> None:
+    cluster = Cluster(sleepy(down=paced(("Pods", 1, 600))), 2, begin(2, NOW))
+    cluster.look(idle(), NOW)
+    cluster.size = 30
+    assert cluster.look(idle(), NOW + 60).replicas == 9
+
+
 # What is said
 
 
@@ -569,9 +743,13 @@ WINDOWS = st.sampled_from([0.0, 1.0, 30.0, 300.0, 3600.0])
 SELECTS = st.sampled_from(["Max", "Max", "Min", "Disabled"])
 DIRECTIONS = st.builds(Direction, WINDOWS, SELECTS, st.lists(POLICIES, max_size=3).map(tuple), TOLERANCES)
 BOUNDS = st.tuples(st.integers(0, 4), st.integers(1, 40)).filter(lambda pair: pair[0] <= pair[1])
-RULES = st.builds(lambda bounds, up, down: Rules(*bounds, up, down), BOUNDS, DIRECTIONS, DIRECTIONS)
+TIMEOUTS = st.sampled_from([None, None, 1.0, 60.0, 1800.0])
+RULES = st.builds(
+    lambda bounds, up, down, idle: Rules(*bounds, up, down, idle), BOUNDS, DIRECTIONS, DIRECTIONS, TIMEOUTS
+)
 DEMANDS = st.one_of(
     st.just(work(0)),
+    st.integers(0, 9).map(idle),
     st.integers(0, 60).map(work),
     st.builds(
         Demand,
@@ -605,20 +783,31 @@ def looks(later: st.SearchStrategy[float]) -> st.SearchStrategy[list[Look]]:
 many = settings(max_examples=250, deadline=None, derandomize=True)
 
 
+def sleeps(by: Rules, demand: Demand) -> bool:
+    """Tell whether a cluster that has as much to do for long is to have no worker."""
+    return by.idle is not None and by.down.select != "Disabled" and demand.is_nothing
+
+
 def check(by: Rules, before: int, demand: Demand | None, decision: Decision) -> None:
     """Check what holds of every decision, whatever was before."""
     after = decision.replicas
     assert decision.again is None or decision.again > 0
     assert decision.reason.isalpha()
     if demand is None:
-        assert after == max(before, by.least)
+        assert after == (0 if before == 0 and sleeps(by, idle()) else max(before, by.least))
         return
-    assert by.least <= after <= by.most
+    assert after <= by.most
+    assert len(decision.history.recommendations) <= 2 * 51
+    if sleeps(by, demand):
+        # Asleep, it stays so.
+        assert after == 0 or before > 0
+        return
+    assert decision.reason != "IdleTimeout"
+    assert after >= by.least
     if after < before:
         assert after >= min(demand.least, by.most)
     if after == 0 < before:
         assert demand.is_nothing
-    assert len(decision.history.recommendations) <= 2 * 51
 
 
 @many
@@ -627,6 +816,7 @@ def test_any_history_is_decided_as_by_autoscaling_v2(by: Rules, current: int, tu
     now = NOW
     history = begin(current, now)
     wanted, moved = [(now, current)], list[tuple[float, int]]()
+    since: float | None = None
     for turn in turns:
         now += turn.later
         current = current if turn.resized is None else turn.resized
@@ -634,12 +824,21 @@ def test_any_history_is_decided_as_by_autoscaling_v2(by: Rules, current: int, tu
         check(by, current, turn.demand, decision)
 
         back = any(time > now for time, _ in (*wanted, *moved))
-        wanted = [(time, was) for time, was in wanted if now - 3600 < time <= now] + [(now, current)] * back
+        wanted = [(min(time, now), was) for time, was in wanted if time > now - 3600] + [(now, current)] * back
         moved = [(min(time, now), change) for time, change in moved if time > now - 1800]
+        since = now if since is None or back else since
+        if turn.demand is None or not turn.demand.is_nothing:
+            since = None
         if turn.demand is not None:
             want = recommended(by, current, turn.demand)
-            assert decision.replicas == reference(by, current, want, wanted, moved, now)
-            if decision.replicas < current:
+            asleep = since is not None and sleeps(by, turn.demand) and (not current or now - since >= (by.idle or 0))
+            if asleep:
+                want = 0
+                free = replace(by, least=0, down=replace(by.down, window=0))
+                assert decision.replicas == reference(free, current, want, wanted, moved, now)
+            else:
+                assert decision.replicas == reference(by, current, want, wanted, moved, now)
+            if decision.replicas < current and not asleep:
                 highest = max([want, *(was for time, was in wanted if now - time < by.down.window)])
                 assert highest <= decision.replicas or decision.replicas == by.most
                 assert not back or by.down.window == 0 or decision.replicas == by.most
@@ -679,7 +878,9 @@ def test_steady_demand_settles(by: Rules, current: int, turns: list[Look], deman
     else:
         pytest.fail("it never settles")
     way = by.up if recommended(by, before, demand) > before else by.down
-    if way.select == "Disabled":
+    if sleeps(by, demand):
+        assert current == 0
+    elif way.select == "Disabled":
         assert current == max(by.least, min(by.most, before))
     else:
         assert current == recommended(by, current, demand)
@@ -687,6 +888,32 @@ def test_steady_demand_settles(by: Rules, current: int, turns: list[Look], deman
         decision = decide(by, current, demand, history, now + later)
         assert (decision.replicas, decision.again) == (current, None)
         history = decision.history
+
+
+@many
+@given(RULES, looks(st.floats(0, 3) | st.floats(-100, 4000)), st.lists(st.sampled_from([None, idle()])), DEMANDS)
+def test_nothing_but_work_wakes_who_sleeps(
+    by: Rules, turns: list[Look], nights: list[Demand | None], demand: Demand
+) -> None:
+    by = replace(by, idle=by.idle or 5.0, down=replace(by.down, select="Max"))
+    cluster, now = Cluster(by, 3, begin(3, NOW)), NOW
+    for turn in turns:
+        now += turn.later
+        cluster.look(turn.demand, now)
+    for _ in range(100):
+        # As many seconds as any policy and any timeout last.
+        cluster.look(idle(), now)
+        now += 1801
+    for number, night in enumerate(nights):
+        now += 7 * number - 20
+        if number % 3 == 2:
+            cluster.history = begin(cluster.size, now)
+        assert cluster.look(night, now).replicas == 0
+    woken = cluster.look(demand, now + 1)
+    if not demand.is_nothing:
+        assert woken.replicas >= by.least
+    else:
+        assert woken.replicas == 0
 
 
 @many

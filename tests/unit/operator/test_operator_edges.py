@@ -105,6 +105,7 @@ def scaling(status: str, reason: str) -> Object:
 
 
 READY = condition("Ready", "True", "Ready")
+CONTENDED = condition("ScalingContended", "True", "TwoWriters")
 NOT_READY = condition("Ready", "False", "NoWorkers")
 
 
@@ -178,6 +179,17 @@ NOT_READY = condition("Ready", "False", "NoWorkers")
         ([scaling("False", "NoAnswer")], [{**scaling("False", "NoAnswer"), "message": "other words"}], []),
         ([scaling("False", "NoAnswer")], [scaling("True", "DemandKnown")], [("Normal", "DemandKnown")]),
         ([scaling("True", "DemandKnown")], [], []),
+        # So does one that only observes.
+        ([], [scaling("False", "Observing")], []),
+        ([scaling("False", "Starting")], [scaling("False", "Observing")], []),
+        ([scaling("False", "Observing")], [scaling("False", "NoAnswer")], [("Warning", "NoAnswer")]),
+        ([scaling("False", "NoAnswer")], [scaling("False", "Observing")], [("Normal", "Observing")]),
+        ([scaling("True", "DemandKnown")], [scaling("False", "Observing")], [("Normal", "Observing")]),
+        ([scaling("False", "Observing")], [scaling("True", "DemandKnown")], [("Normal", "DemandKnown")]),
+        # A fight is told when it begins, and that is all.
+        ([], [CONTENDED], [("Warning", "TwoWriters")]),
+        ([CONTENDED], [{**CONTENDED, "message": "others as well"}], []),
+        ([CONTENDED], [], []),
     ],
 )
 def test_what_is_worth_an_event(before: list[Object], after: list[Object], expected: list[tuple[str, str]]) -> None:

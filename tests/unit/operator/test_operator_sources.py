@@ -818,7 +818,7 @@ def test_a_connection_that_cant_be_closed_is_forgotten(
         await found.read(CELERY)
         monkeypatch.setattr(broker, "aclose", fails)
         await found.forget("uid-numbers")
-        assert found._redis == {}
+        assert found._brokers == {}
 
     run(test)
 
