@@ -1,5 +1,7 @@
 """Clusters sized by the work that waits: from nothing, up, and back, without a loss."""
 
+import json
+
 import pytest
 
 from on_cluster import until
@@ -123,3 +125,59 @@ def test_the_smallest_above_the_largest_is_refused(kubectl):
     bad = cluster("dask", minReplicas=5)
     with pytest.raises(AssertionError, match="minReplicas can't be above maxReplicas"):
         kubectl.apply(bad)
+
+
+STRANDED = """
+from tasks import app, slow
+
+result = slow.delay(7, 15)
+print(result.get(timeout=240), int(app.backend.client.get("ran-7")), "runs")
+"""
+
+
+def test_a_task_whose_worker_was_killed_comes_back(kubectl):
+    kubectl("create", "configmap", "tasks", f"--from-literal=tasks.py={TASKS}")
+    kubectl.apply(cluster("celery"), job(STRANDED))
+    begun = ("get", "wc/it", "--output=jsonpath={.status.autoscaling.demand}")
+    until(lambda: "1 running" in kubectl(*begun), seconds=120)
+    # Two seconds are not enough to end the task or to give it back.
+    workers = "--selector=app.kubernetes.io/component=worker"
+    kubectl("delete", "pods", workers, "--grace-period=0", "--force")
+    kubectl.wait("wj/work", "condition=Complete", seconds=240)
+    assert kubectl.get("wj/work")["status"]["output"] == "7 2 runs"
+
+
+HPA = {
+    "apiVersion": "autoscaling/v2",
+    "kind": "HorizontalPodAutoscaler",
+    "metadata": {"name": "it"},
+    "spec": {
+        "scaleTargetRef": {"apiVersion": "trireme.dev/v1alpha1", "kind": "WorkerCluster", "name": "it"},
+        "minReplicas": 1,
+        "maxReplicas": 2,
+        # An idle worker takes more than 1 % of so little.
+        "metrics": [
+            {
+                "type": "Resource",
+                "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 1}},
+            }
+        ],
+    },
+}
+
+
+def test_an_hpa_may_drive_the_size_but_not_beside_the_autoscaler(kubectl):
+    own = cluster("dask")
+    # An HPA leaves alone what is at 0.
+    autoscaling = own["spec"].pop("autoscaling") | {"minReplicas": 1}
+    own["spec"]["replicas"] = 1
+    kubectl.apply(own, HPA)
+    until(lambda: kubectl.get("wc/it")["spec"]["replicas"] == 2, seconds=180)
+    kubectl.wait("hpa/it", "condition=ScalingActive")
+    assert not condition(kubectl.get("wc/it"), "ScalingContended")
+    kubectl("patch", "wc/it", "--type=merge", f"--patch={json.dumps({'spec': {'autoscaling': autoscaling}})}")
+    kubectl.wait("wc/it", "condition=ScalingContended", seconds=240)
+    message = condition(kubectl.get("wc/it"), "ScalingContended")["message"]
+    assert "trireme-autoscaler" in message
+    assert "kube-controller-manager" in message
+    assert "TwoWriters" in kubectl("describe", "wc/it").partition("Events:")[2]
