@@ -84,6 +84,10 @@ verify: python3 ## Tell whether the generated files are up to date
 bench: cluster-up ## Measure the operator beside plain manifests and dask-kubernetes; writes bench/results
 	$(RUN) python bench/reconcile.py
 
+.PHONY: bench-autoscale
+bench-autoscale: cluster-up ## Measure the autoscaler beside fixed clusters and dask-kubernetes: hours; writes bench/results
+	$(RUN) --with matplotlib==3.11.2 python bench/autoscale.py
+
 .PHONY: bench-lab
 bench-lab: python3 ## Measure the lab: cold, warm, up already, idle; writes bench/results/lab.md
 	python3 bench/lab.py --cold
