@@ -88,7 +88,7 @@ def test_nothing_is_lost_or_done_twice(kubectl, engine):
         load.settled(3)
     autoscale(load)
     counted = load.finish()
-    print(counted)
+    print(counted, load.kubectl("logs", f"job/{load.driver}", "--tail=100"), sep="\n")
     assert counted["done"] == counted["asked"]
     assert counted["doubled"] == 0
     assert "WorkLeftBehind" not in kubectl("describe", "wc/load")
@@ -132,6 +132,6 @@ def test_nothing_is_lost_by_upgrading_a_chart(kubectl, tmp_path, engine):
     until(lambda: not before & {*load.workers(), *load.leaving()}, seconds=300)
     load.settled(2)
     counted = load.finish()
-    print(counted)
+    print(counted, load.kubectl("logs", f"job/{load.driver}", "--tail=100"), sep="\n")
     assert counted["done"] == counted["asked"]
     assert counted["doubled"] == 0

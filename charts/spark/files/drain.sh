@@ -1,23 +1,27 @@
 # Ask the worker to leave, and wait until its executors have finished their tasks and moved their blocks.
 # The grace period bounds the wait; Kubernetes keeps the last word of a container that it kills then.
 told=${TRIREME_TERMINATION_LOG:-/dev/termination-log}
-patience=$((${TRIREME_DRAIN_SECONDS:-30} / 4))
-[ $patience -gt 30 ] && patience=30
+# Moving blocks takes less time than starting an executor to move them to.
+patience=$((${TRIREME_DRAIN_SECONDS:-30} / 2))
 
-# Print "connected", and the answer to a GET: host, port, path.
+# Print the answer to a GET, or "busy" where none comes in time: host, port, path.
 get() {
-    timeout 3 bash -c 'exec 3<>"/dev/tcp/$0/$1" && echo connected && printf "GET $2 HTTP/1.0\r\n\r\n" >&3 && cat <&3' \
-        "$@" 2>/dev/null
+    timeout 3 bash -c 'exec 3<>"/dev/tcp/$0/$1" && printf "GET $2 HTTP/1.0\r\n\r\n" >&3 && cat <&3' "$@" 2>/dev/null
+    [ $? = 124 ] && echo busy
 }
 
 find_executors() {
     found=$(grep -ls '[C]oarseGrainedExecutorBackend' /proc/[0-9]*/cmdline | sed 's|/proc/||; s|/cmdline||')
 }
 
-# Print the hosts of the workers in a state, but for this one.
+# Print the hosts of the workers in a state, this one among them, or "busy".
 workers() {
     get "$MASTER_HOST" 8080 /json/workers |
-        sed -n "/^ *\"host\" : / {s/.* : \"//; s/\",//; h}; /^ *\"state\" : \"$1\"/ {g; /^$POD_IP\$/ !p}"
+        sed -n "/^busy$/ p; /^ *\"host\" : / {s/.* : \"//; s/\",//; h}; /^ *\"state\" : \"$1\"/ {g; p}"
+}
+
+others() {
+    workers "$1" | grep -vxF "$POD_IP"
 }
 
 # Tell, by its process, what an executor has to look forward to:
@@ -37,16 +41,16 @@ outlook() {
     answer=$(get "$driver" 4040 "/api/v1/applications/$app/executors")
     listed=$(sed -n '/^ *"id" : / {s/.* : "//; s/",//; h}; /^ *"hostPort" : ".*:/ {s/.* : "//; s/:.*//; H; x; s/\n/ /p}' \
         <<<"$answer")
-    if [ "$answer" = connected ]; then
-        # Busy: the first answer takes seconds.
+    if [ "${answer##*$'\n'}" = busy ]; then
+        # The first answer takes seconds.
         echo alone
     elif [ -z "$listed" ]; then
         # The driver has no user interface, or another port for it. Executors are with their drivers in seconds.
         [ $(($(date +%s) - $(stat -c %Y "/proc/$1"))) -lt 30 ] && echo new || echo unknown
     elif ! grep -qx "$id $POD_IP" <<<"$listed"; then
         echo new
-    elif others=$(workers ALIVE) && [ "$others" ]; then
-        sed -n '/^driver /! s/.* //p' <<<"$listed" | grep -qxF "$others" && echo followed || echo alone
+    elif staying=$(others ALIVE); then
+        sed -n '/^driver /! s/.* //p' <<<"$listed" | grep -qxF "$staying" && echo followed || echo alone
     else
         echo unknown
     fi
@@ -57,7 +61,7 @@ outlook() {
 while
     find_executors
     outlooks=$(for pid in $found; do outlook "$pid"; done)
-    [[ $outlooks = *alone* ]] && [ $SECONDS -lt $patience ] && [ "$(workers DECOMMISSIONED)" ]
+    [[ $outlooks = *alone* ]] && [ $SECONDS -lt $patience ] && others DECOMMISSIONED >/dev/null
 do
     sleep 0.2
 done
@@ -74,8 +78,12 @@ for pid in $found; do
     asked="$asked$pid "
 done
 kill -PWR 1
-# Those that leave in the same moment are to be seen leaving, lest they count on each other.
-[ "$stopped" ] && sleep 1
+# Those that leave in the same moment are to be seen leaving, lest they count on each other: this one by then, and
+# those that had looked before it was.
+if [ "$stopped" ]; then
+    while [ $SECONDS -lt $patience ] && workers ALIVE | grep -qxF -e busy -e "$POD_IP"; do sleep 0.1; done
+    sleep 1
+fi
 while find_executors; [ "$found" ]; do
     set -- $found
     echo "{\"trireme\": {\"executors\": $#}}" >"$told"
