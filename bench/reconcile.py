@@ -375,7 +375,7 @@ def clusters(cluster: Cluster, count: int = 20) -> list[str]:
     return [
         "## Jobs that bring their cluster",
         "",
-        "A DaskJob's program runs at once, worker or not; a WorkerJob's runs when its cluster is Ready.",
+        "A DaskJob's program runs at once, scheduler or not; a WorkerJob's once its scheduler answers.",
         "",
         "| | s | against DaskJobs | wanted |",
         "| --- | --- | --- | --- |",

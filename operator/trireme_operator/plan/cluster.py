@@ -31,6 +31,8 @@ from trireme_operator.plan.pods import Fields, Trouble, of_deployment, of_pods
 from trireme_operator.plan.scaling import Scaling
 
 MANAGER = "trireme-operator"
+NO_WORKERS = "NoWorkers"
+"""Why a cluster is not Ready although its engine answers, and nothing is known to keep its workers from coming."""
 LOOK_CLOSER_SECONDS = 3.0
 """How long something may take to be ready before it is asked why it is not."""
 _CALM_SECONDS = 30.0
@@ -301,7 +303,7 @@ def _ready(cluster: Object, observed: Observed, problem: Trouble | None) -> Cond
         return _not_ready(found or Trouble("ControlNotReady", f"the {engine.control} is not ready yet"))
     if int(workers.get("status", {}).get("readyReplicas", 0)) == 0 and (desired > 0 or not workers):
         found = _workers_trouble(observed, workers)
-        return _not_ready(found or Trouble("NoWorkers", f"no worker of {desired} is ready yet"))
+        return _not_ready(found or Trouble(NO_WORKERS, f"no worker of {desired} is ready yet"))
     return Condition("Ready", True, "Ready", f"the {engine.control} answers, and workers are ready")
 
 

@@ -25,7 +25,7 @@ from trireme_operator.api import (
 )
 from trireme_operator.engines import Driver
 from trireme_operator.plan.action import Delete, Patch, Plan
-from trireme_operator.plan.cluster import MANAGER, adapter, look_again, offered_by, values
+from trireme_operator.plan.cluster import MANAGER, NO_WORKERS, adapter, look_again, offered_by, values
 from trireme_operator.plan.conditions import Condition, find, is_true, merge, moment, timestamp
 from trireme_operator.plan.difference import sealed
 from trireme_operator.plan.pods import Fields, Trouble, ended, of_pods
@@ -112,17 +112,23 @@ def plan(job: Object, observed: Observed, now: datetime) -> Plan:
             )
         if not over:
             made.again = look_again(job, "DriverRunning", now)
-    elif observed.cluster and observed.workers and _takes_work(observed.cluster) and not suspend:
+    elif observed.cluster and observed.workers and _answers(observed.cluster) and not suspend:
         if "script" in job["spec"]["driver"]:
             made.apply.append(_script(job))
         made.start.append(_driver(job, observed.cluster, observed.workers))
     return made
 
 
-def _takes_work(cluster: Object) -> bool:
-    """Tell whether a cluster is ready now: what it says is about what it is asked to be, and it is to have workers."""
+def _answers(cluster: Object) -> bool:
+    """Tell whether the engine of a cluster answers, and has workers or is about to.
+
+    A driver's work waits in the engine until they come, so both may start side by side; but not where something keeps
+    them from coming, nor as long as what the cluster says is about an earlier spec.
+    """
     current = cluster.get("status", {}).get("observedGeneration") == cluster["metadata"]["generation"]
-    return current and is_true(cluster, "Ready") and not cluster["spec"].get("suspend")
+    ready = find(cluster, "Ready")
+    on_their_way = ready is not None and (ready["status"] == "True" or ready["reason"] == NO_WORKERS)
+    return current and on_their_way and not cluster["spec"].get("suspend")
 
 
 def _after_end(job: Object, observed: Observed, now: datetime, own: bool) -> Plan:

@@ -92,7 +92,9 @@ SCRIPT = ("ConfigMap", "mean-script")
 DRIVER = ("Job", "mean-driver")
 OWN = job(**TEMPLATE)
 OWN_READY = own_cluster(OWN, condition("Ready", "True", "Ready"))
+OWN_DEAF = own_cluster(OWN, condition("Ready", "False", "ControlNotReady"))
 OWN_WAITING = own_cluster(OWN, condition("Ready", "False", "NoWorkers"))
+OWN_STUCK = own_cluster(OWN, condition("Ready", "False", "ImagePullBackOff"))
 COMPLETE = condition("Complete", "True")
 FAILED = condition("Failed", "True", "BackoffLimitExceeded")
 PROGRAM: Object = {"code": {"configMap": "program"}}
@@ -105,7 +107,10 @@ STALE = {**READY, "status": {**READY["status"], "observedGeneration": 2}}
         # A cluster of its own is made, and waited for.
         (OWN, {}, [CLUSTER], [], ("False", "Creating")),
         (OWN, {"cluster": own_cluster(OWN)}, [CLUSTER], [], ("False", "Creating")),
-        (OWN, {"cluster": OWN_WAITING}, [CLUSTER], [], ("False", "NoWorkers")),
+        # Its driver starts beside its workers once the engine answers, unless something is in their way.
+        (OWN, {"cluster": OWN_DEAF}, [CLUSTER], [], ("False", "ControlNotReady")),
+        (OWN, {"cluster": OWN_WAITING}, [CLUSTER, SCRIPT], [DRIVER], ("False", "NoWorkers")),
+        (OWN, {"cluster": OWN_STUCK}, [CLUSTER], [], ("False", "ImagePullBackOff")),
         (OWN, {"cluster": OWN_READY}, [CLUSTER, SCRIPT], [DRIVER], ("True", "Ready")),
         # The script is kept in place for the driver that mounts it.
         (OWN, {"cluster": OWN_READY, "driver": batch_job()}, [CLUSTER, SCRIPT], [], ("True", "Ready")),
