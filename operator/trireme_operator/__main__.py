@@ -10,6 +10,8 @@ import time
 import uuid
 from datetime import UTC, datetime
 
+import uvloop
+
 from trireme_operator import logs, metrics, settings
 from trireme_operator.api import WORKER_CLUSTER, WORKER_JOB, Key
 from trireme_operator.autoscale.loop import Autoscaler
@@ -124,7 +126,7 @@ def main() -> None:
     # What start-up made stays for good: looking through it for garbage took a sixth of the CPU time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    asyncio.run(run(options, ClusterClient(options.namespace)))
+    uvloop.run(run(options, ClusterClient(options.namespace)))
 
 
 if __name__ == "__main__":

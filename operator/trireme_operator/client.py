@@ -5,7 +5,7 @@ from contextlib import aclosing, contextmanager
 from typing import Protocol
 
 from trireme_operator import connection, metrics
-from trireme_operator.api import DELETION_COST, EVENT, KINDS, LEASE, POD, SCALER, Key, Kind, Object
+from trireme_operator.api import DELETION_COST, EVENT, KINDS, LEASE, POD, SCALER, WORKER_CLUSTER, Key, Kind, Object
 from trireme_operator.connection import APPLY, MERGE, ApiError, Connection
 from trireme_operator.plan.action import Delete, Patch
 
@@ -92,7 +92,7 @@ class ClusterClient:
         _count("list", kind.kind)
         found = await self._http.call("GET", _path(kind, self._namespace), _selected(selector))
         # Items of a list say neither apiVersion nor kind.
-        items = [{**item, "apiVersion": kind.api_version, "kind": kind.kind} for item in found["items"]]
+        items = [_lean({**item, "apiVersion": kind.api_version, "kind": kind.kind}) for item in found["items"]]
         return items, found["metadata"]["resourceVersion"]
 
     async def watch(self, kind: Kind, selector: str | None, version: str) -> AsyncIterator[tuple[str, Object]]:
@@ -106,13 +106,13 @@ class ClusterClient:
             async for event in events:
                 if event["type"] == "ERROR":
                     raise ApiError(event["object"].get("code", _GONE), event["object"].get("message", "unknown"))
-                yield event["type"], event["object"]
+                yield event["type"], _lean(event["object"])
 
     async def apply(self, item: Object) -> Object:
         """Apply an object, taking over its fields; return it as it is then."""
         _count("apply", item["kind"])
         with _refusals(item):
-            return await self._http.call("PATCH", _path_of(item), {**_MANAGED, "force": "true"}, item, APPLY)
+            return _lean(await self._http.call("PATCH", _path_of(item), {**_MANAGED, "force": "true"}, item, APPLY))
 
     async def create(self, item: Object) -> bool:
         """Create an object; False when one of its name is there already."""
@@ -218,6 +218,13 @@ class ClusterClient:
                 raise
             return False
         return True
+
+
+def _lean(item: Object) -> Object:
+    """Leave out who manages which field, a third of most objects, but of clusters: who sets their size is told."""
+    if item.get("kind") != WORKER_CLUSTER.kind:
+        item.get("metadata", {}).pop("managedFields", None)
+    return item
 
 
 @contextmanager

@@ -343,6 +343,24 @@ def test_an_error_in_a_watch(api: ApiServer, status: Object, code: int, message:
     run(api, test)
 
 
+@pytest.mark.parametrize(
+    ("kind", "kept"), [(POD, False), (DEPLOYMENT, False), (WORKER_JOB, False), (WORKER_CLUSTER, True)]
+)
+def test_who_manages_which_field_is_kept_of_clusters_alone(api: ApiServer, kind: Kind, kept: bool) -> None:
+    item = an_object(kind, managedFields=[{"manager": "kubectl"}])
+    api.answer(said({"metadata": {"resourceVersion": "42"}, "items": [item]}))
+    api.answer(streamed(line({"type": "ADDED", "object": item})))
+    api.answer(said(item))
+
+    async def test(client: ClusterClient) -> None:
+        [listed], version = await client.list(kind, None)
+        watched = [item async for _, item in client.watch(kind, None, version)]
+        found = [listed, *watched, await client.apply(an_object(kind))]
+        assert ["managedFields" in one["metadata"] for one in found] == [kept] * 3
+
+    run(api, test)
+
+
 def test_a_watch_that_is_refused(api: ApiServer) -> None:
     api.answer(refused(410, "too old resource version"))
 
