@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from on_cluster import TOP, until
+from on_cluster import CONTEXT, TOP, run, until
 
 SAMPLES = {
     "dask-mean.yaml": ("mean", r"^0\.(499|500)\d*$"),
@@ -82,6 +82,17 @@ def test_every_part_of_a_sample_has_limits(kubectl):
         assert {"cpu", "memory"} <= container["resources"]["limits"].keys()
     kubectl("delete", *(f"--filename={TOP / 'manifests' / 'samples' / sample}" for sample in SAMPLES))
     until(lambda: not own(kubectl), seconds=180)
+
+
+def test_the_readme_runs_the_samples_by_hand(kubectl):
+    """The commands as they stand there, in a namespace of the test's."""
+    text = (TOP / "README.md").read_text()
+    block = text[text.index("The same by hand") :].split("```")[1].removeprefix("sh\n")
+    script = block.replace("kubectl ", f"kubectl --context={CONTEXT} --namespace={kubectl.namespace} ")
+    printed = run("bash", "-euc", script, seconds=330).stdout.splitlines()
+    results = dict(SAMPLES.values())
+    for name, line in zip(("add", "mean", "average-age"), printed[-3:], strict=True):
+        assert re.match(results[name], line), printed
 
 
 def test_make_demo_prints_the_three_results(make):
