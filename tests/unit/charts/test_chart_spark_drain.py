@@ -108,7 +108,7 @@ class Pod:
     def __init__(self, unshare: list[str], folder: Path, drain_seconds: int, path: str) -> None:
         network = f"127.{random.randrange(1, 255)}.{random.randrange(255)}"
         self.addresses = {name: f"{network}.{number}" for name, number in HOSTS.items()}
-        # The states of workers; where executors are, once they can take blocks, and before.
+        # The states of workers; where executors (or the driver) are, once they can take blocks, and before.
         self.workers: Workers = ALIVE
         self.listed: Listed = {}
         self.starting: Listed = {}
@@ -288,8 +288,8 @@ def test_a_followed_executor_is_held_while_it_is_announced(pods: Pods) -> None:
 def test_an_executor_that_is_alone_is_held_until_another_can_take_its_blocks(pods: Pods) -> None:
     pod = pods()
     alone(pod)
-    # None can: one is beside it, one on a worker that the master does not know, one is yet to start.
-    pod.listed, pod.starting = {"1": "here", "2": "here", "3": "goes"}, {"4": "stays"}
+    # None can: one is beside it, one on a worker that the master does not know, one is yet to start. Nor can a driver.
+    pod.listed, pod.starting = {"driver": "stays", "1": "here", "2": "here", "3": "goes"}, {"4": "stays"}
     # Nor can one whose worker leaves, too.
     for pod.workers in (LEAVING, {**LEAVING, "goes": "DECOMMISSIONED"}):
         pod.asks("driver")
@@ -345,6 +345,15 @@ def test_a_slow_page_counts_as_busy(pods: Pods) -> None:
         pod.sees("worker told")
         assert "1 held" in pod.log
 
+    def announced(pod: Pod, page: str) -> None:
+        pod.listed = {"1": "here", "2": "stays"}
+        pod.do("start 1", "drain")
+        pod.sees("worker told")
+        pod.pages[page].prompt.clear()
+        pod.asks(page)
+        # It does not go on before the master has heard of it.
+        assert not pod.told.exists()
+
     def later(pod: Pod, page: str) -> None:
         alone(pod)
         pod.counts(1)
@@ -359,8 +368,13 @@ def test_a_slow_page_counts_as_busy(pods: Pods) -> None:
     with ThreadPoolExecutor() as together:
         running = [
             together.submit(case, pods(f"{case.__name__}-{page}", drain_seconds), page)
-            for case, drain_seconds in ((at_first, 2), (later, LONG))
-            for page in ("master", "driver")
+            for case, page, drain_seconds in [
+                (at_first, "master", 2),
+                (at_first, "driver", 2),
+                (announced, "master", LONG),
+                (later, "master", LONG),
+                (later, "driver", LONG),
+            ]
         ]
     for case in running:
         case.result()
