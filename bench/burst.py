@@ -70,7 +70,7 @@ def burst(engines: Sequence[str], tasks: int, results: Path) -> list[str]:
         "",
         "Workers have a slot each, and tasks sleep. Worker-seconds: for how long worker pods existed, from the",
         f"submission until the last one was gone; ideally {tasks * TASK_SECONDS}. With the default behavior: a",
-        "stabilization window of 30 s. Of the fixed cluster, until the last result. The peer is against our fixed one.",
+        "stabilization window of 20 s. Of the fixed cluster, until the last result. The peer is against our fixed one.",
         "",
         "| cluster | last result, s | against fixed (at most 1.3) | worker-seconds | against ideal (at most 1.5) "
         "| back at 0, s | changes of direction (at most 2) |",

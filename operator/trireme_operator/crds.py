@@ -170,7 +170,7 @@ def _autoscaling() -> Schema:
                 {
                     "scaleUp": _direction("grow", "at once, if left out."),
                     "scaleDown": _direction(
-                        "shrink", "if left out, when the work of the last 30 s would have needed fewer."
+                        "shrink", "if left out, when the work of the last 20 s would have needed fewer."
                     ),
                 },
             ),

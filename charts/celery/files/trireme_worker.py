@@ -13,17 +13,17 @@ import time  # noqa: E402
 import uuid  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+import trireme_holdings  # noqa: E402
 from celery import Celery, signals  # noqa: E402
-from celery.app.utils import find_app  # noqa: E402
 from celery.worker import state  # noqa: E402
 from celery.worker.consumer import Consumer  # noqa: E402
 from kombu import Connection  # noqa: E402
 from kombu.exceptions import OperationalError  # noqa: E402
+from trireme_app import load  # noqa: E402
 from trireme_left import left_behind, tell  # noqa: E402
 from trireme_stranded import PREFIX, Watch, held, written  # noqa: E402
 
 STATE = Path(os.environ.get("TRIREME_STATE_DIR", "/tmp/trireme"))
-CONF = Path(os.environ.get("TRIREME_CONF_DIR", "/opt/trireme/conf"))
 HEARTBEAT = STATE / "heartbeat"
 # What Kubernetes keeps of a container that has ended: the operator tells of it.
 TOLD = Path(os.environ.get("TRIREME_TERMINATION_LOG", "/dev/termination-log"))
@@ -153,24 +153,14 @@ def publish(sender: Consumer) -> None:
     publisher.start()
 
 
-def configure(app: Celery) -> None:
-    """Set the chart's defaults where the application says nothing, and the chart's settings over all."""
-    defaults = json.loads((CONF / "defaults.json").read_text())
-    if app.connection_for_read().transport_cls == "redis":
-        # Redis alone can fetch no task before a process is free.
-        defaults["worker_disable_prefetch"] = True
-    app.conf.update({key: value for key, value in defaults.items() if not app.conf.value_set_for(key)})
-    app.conf.update(json.loads((CONF / "config.json").read_text()))
-
-
 def main() -> int:
     """Run the worker until it is told to leave."""
     STATE.mkdir(parents=True, exist_ok=True)
     HEARTBEAT.unlink(missing_ok=True)
     signals.heartbeat_sent.connect(beat)
     signals.worker_shutting_down.connect(bound_drain)
-    app = find_app(sys.argv[1])
-    configure(app)
+    trireme_holdings.tell()
+    app = load(sys.argv[1])
     signals.worker_ready.connect(lambda sender, **_: tell_what_is_stopped(sender), weak=False)
     # Celery would wait for its broker by itself, but for seconds longer after each attempt.
     with app.connection_for_read() as connection:

@@ -6,6 +6,11 @@
 {{- if not (or .Values.broker.url .Values.broker.existingSecret) -}}true{{- end -}}
 {{- end -}}
 
+{{/* "true" when something has to count what waits in a broker elsewhere. */}}
+{{- define "celery.monitor" -}}
+{{- if and .Values.monitor.enabled (not (include "celery.ownBroker" .)) -}}true{{- end -}}
+{{- end -}}
+
 {{- define "celery.authSecret" -}}
 {{- .Values.auth.existingSecret | default (printf "%s-auth" (include "common.name" .)) -}}
 {{- end -}}

@@ -12,7 +12,8 @@ _LONGEST_WINDOW = 3600.0
 _LONGEST_PERIOD = 1800.0
 
 _TOLERANCE = 0.1
-_DOWN_WINDOW = 30.0
+# Longer than any worker takes to start, where its image is there: what comes so soon finds the workers still.
+_DOWN_WINDOW = 20.0
 
 
 @dataclass(frozen=True)

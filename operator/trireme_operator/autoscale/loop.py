@@ -16,7 +16,7 @@ from trireme_operator.autoscale.rest import ASK_SECONDS, Pause, held, pause
 from trireme_operator.autoscale.sources import Unreadable
 from trireme_operator.client import FAILURES
 from trireme_operator.engines.demand import Demand
-from trireme_operator.plan.cluster import control_key, of_component, worker_key
+from trireme_operator.plan.cluster import control_key, monitor_key, of_component, worker_key
 from trireme_operator.plan.conditions import timestamp
 from trireme_operator.plan.rivals import Contest, saw, wrote
 from trireme_operator.plan.scaling import Scaling, is_on, next_scale, sets_size
@@ -137,7 +137,7 @@ class Autoscaler:
 
     def _objects(self, cluster: Object) -> tuple[object, ...]:
         """Return what may make it worth asking a cluster that rests; a thousand of them are compared each second."""
-        controllers = (self._store.get(key) for key in (control_key(cluster), worker_key(cluster)))
+        controllers = (self._store.get(key(cluster)) for key in (control_key, monitor_key, worker_key))
         return (cluster["metadata"]["generation"], *(item.get("status") if item else None for item in controllers))
 
     async def _follow(self, uid: str, key: Key) -> None:
@@ -262,11 +262,16 @@ class Autoscaler:
         Raises:
             Unreadable: the control pod is not ready.
         """
-        control, workers = (self._own(key, cluster) for key in (control_key(cluster), worker_key(cluster)))
+        key = control_key(cluster)
         # Workers are made after their control pod: where they alone are there, it is elsewhere.
-        elsewhere = workers and not control
-        if not elsewhere and not (control and control.get("status", {}).get("readyReplicas")):
-            raise Unreadable("ControlNotReady", f"{control_key(cluster).name} is not ready yet")
+        if not self._own(key, cluster) and self._own(worker_key(cluster), cluster):
+            key = monitor_key(cluster)
+            if not self._own(key, cluster):
+                # Whoever asks finds nobody.
+                return
+        asked = self._own(key, cluster)
+        if not (asked and asked.get("status", {}).get("readyReplicas")):
+            raise Unreadable("ControlNotReady", f"{key.name} is not ready yet")
 
     def _own(self, key: Key, cluster: Object) -> Object | None:
         found = self._store.get(key)

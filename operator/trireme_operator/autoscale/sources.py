@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from trireme_operator.api import Key, Object, key_of, owned_by
 from trireme_operator.autoscale.broker import Broker
-from trireme_operator.engines import dask, spark
+from trireme_operator.engines import celery, dask, spark
 from trireme_operator.engines.demand import Demand, Nonsense
 from trireme_operator.plan.cluster import of_component
 from trireme_operator.store import Store
@@ -43,6 +43,10 @@ class Unreadable(Exception):
         self.reason = reason
 
 
+class _Unavailable(Exception):
+    """Who is asked says that it can't tell now, and why."""
+
+
 class Sources:
     """Asks the control pods of clusters, over connections that are kept.
 
@@ -71,6 +75,8 @@ class Sources:
             raise Unreadable("NoAnswer", f"{engine} does not answer within {_SECONDS:g} s") from error
         except (aiohttp.ClientError, RedisError, OSError) as error:
             raise Unreadable("NoAnswer", f"{engine} can't be asked: {str(error) or type(error).__name__}") from error
+        except _Unavailable as error:
+            raise Unreadable("NoAnswer", f"{engine} can't be asked: {error}") from error
         except Nonsense as error:
             raise Unreadable("BadAnswer", f"{engine} answers what can't be: {error}") from error
         except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
@@ -126,12 +132,18 @@ class Sources:
         return spark.demand(master, limits, addresses, _capacity(cluster))
 
     async def _celery(self, cluster: Object) -> Demand:
-        broker = await self._broker(cluster)
         pods = [pod["metadata"]["name"] for pod in self._workers(cluster)]
+        if root := self._monitor(cluster):
+            return celery.monitored(await self._json(f"{root}/trireme/demand"), pods, _capacity(cluster))
+        broker = await self._broker(cluster)
         return await broker.demand(cluster["spec"].get("celery", {}), pods, _capacity(cluster))
 
     async def _dask_news(self, cluster: Object, seconds: float) -> bool:
-        root, since = _root(self._address(cluster, "scheduler"), 8787), time.monotonic()
+        return await self._told(_root(self._address(cluster, "scheduler"), 8787), seconds)
+
+    async def _told(self, root: str, seconds: float) -> bool:
+        """Wait for an answer that comes early if there is work."""
+        since = time.monotonic()
         async with asyncio.timeout(seconds + _SECONDS):
             await self._get(f"{root}/trireme/demand?wait={seconds:g}")
         return time.monotonic() - since < seconds - _EARLY_SECONDS
@@ -142,7 +154,17 @@ class Sources:
         return False
 
     async def _celery_news(self, cluster: Object, seconds: float) -> bool:
+        if root := self._monitor(cluster):
+            return await self._told(root, seconds)
         return await (await self._broker(cluster)).news(seconds)
+
+    def _monitor(self, cluster: Object) -> str:
+        """Return where a monitor counts in place of the operator; empty if the broker is the cluster's own."""
+        if self._service(cluster, celery.CELERY.control) or not (
+            service := self._service(cluster, celery.CELERY.monitor)
+        ):
+            return ""
+        return _root(service, 8787)
 
     async def _broker(self, cluster: Object) -> Broker:
         """Return the broker of a cluster; a Service that was made anew has another address."""
@@ -155,10 +177,18 @@ class Sources:
 
     def _address(self, cluster: Object, component: str) -> str:
         """Return the address of a control pod's Service, which needs no name server."""
+        found = self._service(cluster, component)
+        if not found:
+            name = f"{cluster['metadata']['name']}-{component}"
+            raise Unreadable("NoControlPod", f"there is no Service {name}: a {component} elsewhere can't be asked")
+        return found
+
+    def _service(self, cluster: Object, component: str) -> str:
+        """Return the address of a Service of a cluster's; empty if there is none."""
         name, namespace = f"{cluster['metadata']['name']}-{component}", cluster["metadata"]["namespace"]
         service = self._store.get(Key("Service", namespace, name))
         if service is None or not owned_by(service, cluster):
-            raise Unreadable("NoControlPod", f"there is no Service {name}: a {component} elsewhere can't be asked")
+            return ""
         return str(service["spec"].get("clusterIP") or f"{name}.{namespace}.svc")
 
     def _pods(self, cluster: Object) -> Sequence[Object]:
@@ -191,6 +221,9 @@ class Sources:
                 text += piece
                 if len(text) > _MOST_BYTES:
                     raise Nonsense(f"more than {_MOST_BYTES} bytes: {bytes(text[:80])!r}")
+            if answer.status == 503:
+                found = text.decode(errors="replace")
+                raise _Unavailable("".join(letter if letter.isprintable() else " " for letter in found))
             if answer.status != 200:
                 raise Nonsense(f"HTTP {answer.status}: {bytes(text[:80])!r}")
             return bytes(text)

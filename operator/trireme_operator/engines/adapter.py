@@ -1,7 +1,7 @@
 """The shape of an engine's adapter."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trireme_operator.api import Kind, Object
 
@@ -52,6 +52,8 @@ class Adapter:
         shared_env: the workers' variables by which drivers, too, find the engine.
         shared_volumes: the workers' volumes that drivers mount as well.
         driver_env: further variables of a driver.
+        monitor: component that tells the demand where the control pod is elsewhere; empty if none does.
+        autoscaled: the chart's values for clusters with spec.autoscaling.
     """
 
     name: str
@@ -64,3 +66,5 @@ class Adapter:
     shared_env: tuple[str, ...]
     shared_volumes: tuple[str, ...]
     driver_env: Callable[[Driver], Sequence[Object]] = _nothing
+    monitor: str = ""
+    autoscaled: Object = field(default_factory=dict)

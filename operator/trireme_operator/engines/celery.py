@@ -1,7 +1,7 @@
 """Celery: a Redis broker, or one elsewhere, which drivers find by the variables that Celery itself reads."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from trireme_operator.api import STATEFUL_SET, Object
 from trireme_operator.engines.adapter import Adapter, Endpoint
@@ -17,6 +17,8 @@ CELERY = Adapter(
     has_password=True,
     shared_env=("REDIS_PASSWORD", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"),
     shared_volumes=("code",),
+    monitor="monitor",
+    autoscaled={"monitor": {"enabled": True}},
 )
 
 # Kombu parts queue and priority so, in as many as ten lists a queue; those that are not used are not there.
@@ -70,12 +72,33 @@ def demand(
         Nonsense: one of these is no count.
     """
     waiting = sum(count({"length": length}, "length") for length in lengths)
-    held = count({"unacked": unacked}, "unacked")
     costs = {pod: _active(number) for pod, number in active.items() if number is not None}
+    return _demand(waiting, count({"unacked": unacked}, "unacked"), costs, capacity)
+
+
+def monitored(answer: object, pods: Collection[str], capacity: Mapping[str, str]) -> Demand:
+    """Return what the tasks in a broker elsewhere ask for.
+
+    Args:
+        answer: what the chart's monitor tells of it.
+        pods: names of the workers' pods; others may consume the same queues.
+        capacity: what one worker offers.
+
+    Raises:
+        Nonsense: something is missing there, or can't be true.
+    """
+    waiting, unacknowledged = count(answer, "waiting"), count(answer, "unacknowledged")
+    held = answer.get("held") if isinstance(answer, Mapping) else None
+    if not isinstance(held, Mapping):
+        raise Nonsense(f"held is {held!r}, where tasks by pod should be"[:200])
+    return _demand(waiting, unacknowledged, {pod: count(held, pod) for pod in held if pod in pods}, capacity)
+
+
+def _demand(waiting: int, unacknowledged: int, costs: Mapping[str, int], capacity: Mapping[str, str]) -> Demand:
     processes = capacity.get("processes", "")
     slots = max(1, int(processes)) if processes.isdecimal() and len(processes) <= _MOST_DIGITS else 1
     # Tasks that are acknowledged early are with a worker, and not with the broker any more.
-    running = max(held, sum(costs.values()))
+    running = max(unacknowledged, sum(costs.values()))
     return Demand(
         workers=workers_for(waiting + running, slots),
         waiting=waiting,

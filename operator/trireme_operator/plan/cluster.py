@@ -95,6 +95,8 @@ def values(cluster: Object, registry: str = "") -> Object:
     found: Object = _in_registry(engine.images, registry) if registry else {}
     found |= {name: deepcopy(spec[name]) for name in _COPIED if name in spec}
     found["replicas"] = desired_replicas(cluster)
+    if "autoscaling" in spec:
+        found = _overlay(found, engine.autoscaled)
     found = _overlay(found, spec.get(engine.name, {}))
     found = _overlay(found, spec.get("values", {}))
     if engine.has_password and not (isinstance(found.get("auth"), dict) and found["auth"].get("existingSecret")):
@@ -166,6 +168,12 @@ def control_key(cluster: Object) -> Key:
     """Return the key of the controller of a cluster's control pod."""
     engine, metadata = adapter(cluster), cluster["metadata"]
     return Key(engine.control_kind.kind, metadata["namespace"], f"{metadata['name']}-{engine.control}")
+
+
+def monitor_key(cluster: Object) -> Key:
+    """Return the key of the Deployment that tells the demand of a cluster whose control pod is elsewhere."""
+    metadata = cluster["metadata"]
+    return Key(DEPLOYMENT.kind, metadata["namespace"], f"{metadata['name']}-{adapter(cluster).monitor}")
 
 
 def plan(cluster: Object, wanted: list[Object], observed: Observed, password: str, now: datetime) -> Plan:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from charting import CHARTS
 
-pytest.importorskip("distributed", reason="distributed is not installed: uv run --group image-dask")
+pytest.importorskip("distributed", reason="distributed is not installed: uv sync")
 
 from distributed import Client, Event, Scheduler, Worker, secede
 from distributed.core import Status

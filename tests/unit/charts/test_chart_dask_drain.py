@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from charting import CHARTS
 
-pytest.importorskip("distributed", reason="distributed is not installed: uv run --group image-dask")
+pytest.importorskip("distributed", reason="distributed is not installed: uv sync")
 
 from distributed import Client, Event, Scheduler, Worker
 from distributed.utils_test import async_poll_for, gen_cluster

@@ -18,6 +18,7 @@ VARIANTS: list[tuple[str, Object]] = [
     ("spark", {"master": {"persistence": {"enabled": True, "storageClass": "fast"}}}),
     ("celery", {"broker": {"persistence": {"enabled": True}}}),
     ("celery", {"broker": {"existingSecret": "rabbit"}}),
+    ("celery", {"broker": {"url": "amqp://a"}, "monitor": {"enabled": True}}),
     ("celery", {"auth": {"existingSecret": "own"}, "queues": ["a", "b"]}),
     *((engine, {"code": {"configMap": "tasks"}, "podLabels": {"a": "b"}}) for engine in ENGINES),
     *((engine, {"image": "user/image", "replicas": 0, "drainSeconds": 5}) for engine in ENGINES),
@@ -95,6 +96,8 @@ def test_only_the_clusters_own_pods_may_connect(render: Render, engine: str, val
     own = {"matchLabels": {"app.kubernetes.io/instance": NAME, "app.kubernetes.io/part-of": "trireme"}}
     operator = {"matchLabels": {"app.kubernetes.io/name": "trireme", "app.kubernetes.io/component": "operator"}}
     port = {"dask": "http-dashboard", "spark": "http-ui", "celery": "tcp-redis"}[engine]
+    if values.get("broker", {}).keys() & {"url", "existingSecret"}:
+        port = "http-demand"
     assert policy == {
         "podSelector": own,
         "policyTypes": ["Ingress"],

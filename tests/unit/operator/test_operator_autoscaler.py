@@ -366,11 +366,11 @@ def test_a_cluster_that_is_paused_and_resumed_begins_anew() -> None:
     server, source = Server(sized(6)), Work(work(2))
 
     async def test(operator: Operator) -> None:
-        await asyncio.sleep(25)
+        await asyncio.sleep(15)
         server.change(suspend=True)
         await asyncio.sleep(60)
         server.change(suspend=None)
-        await asyncio.sleep(25)
+        await asyncio.sleep(15)
         assert server.size() == 6
         await asyncio.sleep(10)
         assert server.size() == 2
@@ -382,7 +382,7 @@ def test_a_pause_too_short_to_be_seen_changes_nothing() -> None:
     server, source = Server(sized(6)), Work(work(2))
 
     async def test(operator: Operator) -> None:
-        await asyncio.sleep(25.1)
+        await asyncio.sleep(15.1)
         server.change(suspend=True)
         server.change(suspend=None)
         await asyncio.sleep(7)
@@ -426,11 +426,15 @@ def test_an_engine_that_is_not_ready_is_not_asked(engine: str) -> None:
     operate(test, server, source)
 
 
-@pytest.mark.parametrize("engine", CONTROL)
-def test_a_cluster_that_was_just_made_does_not_complain(engine: str) -> None:
+ELSEWHERE: Object = {"broker": {"url": "redis://elsewhere:6379"}}
+MONITOR = parts("Deployment", "numbers-monitor")
+
+
+@pytest.mark.parametrize(("engine", "values"), [*((engine, {}) for engine in CONTROL), ("celery", ELSEWHERE)])
+def test_a_cluster_that_was_just_made_does_not_complain(engine: str, values: Object) -> None:
     """Not even when it is looked at between its objects."""
     server, source = Server(), Work(Unreadable("NoControlPod", "there is no Service: a broker elsewhere"))
-    server.put(sized(engine=engine))
+    server.put(sized(engine=engine, values=values))
 
     async def test(operator: Operator) -> None:
         for verb, key in [("", NUMBERS), *steps]:
@@ -447,7 +451,7 @@ def test_a_cluster_that_was_just_made_does_not_complain(engine: str) -> None:
                 assert conditions(status)["AutoscalingActive"]["reason"] == "ControlNotReady"
         assert source.asked == []
 
-    whole = Server(sized(engine=engine))
+    whole = Server(sized(engine=engine, values=values))
     made = {key: {**item, "status": {}} for key, item in whole.objects.items() if key != NUMBERS}
     steps = [("apply", key) for key in made]
     operate_once(test, server, source)
@@ -463,10 +467,29 @@ def operate_once(test: Callable[[Operator], Awaitable[None]], server: Server, so
     run(whole)
 
 
-def test_a_broker_elsewhere_is_told() -> None:
-    values = {"broker": {"url": "redis://elsewhere:6379"}}
-    server = Server(sized(2, engine="celery", values=values))
+def test_a_monitor_that_is_not_ready_is_not_asked() -> None:
+    server, source = Server(sized(3, engine="celery", values=ELSEWHERE)), Work(work(9))
     assert CONTROL["celery"] not in server.objects
+    item = server.objects[MONITOR]
+    server.put({**item, "status": {"replicas": 1}})
+
+    async def test(operator: Operator) -> None:
+        await asyncio.sleep(3)
+        assert source.asked == []
+        said = operator.scaler.said(sized())
+        assert said
+        assert said.problem == ("ControlNotReady", "numbers-monitor is not ready yet")
+        server.put({**item, "status": {"replicas": 1, "readyReplicas": 1}})
+        await asyncio.sleep(2)
+        assert server.size() == 9
+
+    operate(test, server, source)
+
+
+def test_a_broker_elsewhere_without_a_monitor_is_told() -> None:
+    server = Server(sized(2, engine="celery", values={**ELSEWHERE, "monitor": {"enabled": False}}))
+    assert CONTROL["celery"] not in server.objects
+    assert MONITOR not in server.objects
     source = Work(Unreadable("NoControlPod", "there is no Service numbers-broker: a broker elsewhere can't be asked"))
 
     async def test(operator: Operator) -> None:
@@ -744,7 +767,7 @@ def test_costs_are_not_written_unless_it_shrinks(workers: int) -> None:
 
 def test_nor_while_shrinking_is_held_back() -> None:
     server = Server(sized(5), *PODS)
-    scale(server, Work(work(3, **COSTS)), 25)
+    scale(server, Work(work(3, **COSTS)), 15)
     assert server.writes == []
 
 
@@ -1010,12 +1033,12 @@ def test_an_operator_that_starts_does_not_shrink_at_once(size: int) -> None:
         for _ in range(4):
             # As long as it may take until the next crash.
             task = asyncio.create_task(Operator(server, source).scaler.run())
-            await asyncio.sleep(28)
+            await asyncio.sleep(18)
             task.cancel()
         assert (server.size(), server.scaled()) == (size, [])
 
     operate_once(test, server, source)
-    scale(server, source, 32)
+    scale(server, source, 22)
     assert server.size() == 1
 
 

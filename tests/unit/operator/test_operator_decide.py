@@ -42,7 +42,7 @@ def test_defaults() -> None:
         least=1,
         most=8,
         up=Direction(window=0, select="Max", policies=(), tolerance=0.1),
-        down=Direction(window=30, select="Max", policies=(), tolerance=0.1),
+        down=Direction(window=20, select="Max", policies=(), tolerance=0.1),
     )
     assert rules({"maxReplicas": 8, "behavior": {"scaleUp": {}, "scaleDown": {}}}) == rules({"maxReplicas": 8})
 
@@ -221,7 +221,7 @@ def test_a_window_of_nothing_knows_only_the_present() -> None:
 def test_a_start_holds_for_a_window() -> None:
     by = rules({"minReplicas": 0, "maxReplicas": 8})
     history = begin(6, NOW)
-    for later, becomes, again in [(0, 6, 30), (12.5, 6, 17.5), (29.5, 6, 0.5), (30, 0, None)]:
+    for later, becomes, again in [(0, 6, 20), (12.5, 6, 7.5), (19.5, 6, 0.5), (20, 0, None)]:
         decision = decide(by, 6, work(0), history, NOW + later)
         assert (decision.replicas, decision.again) == (becomes, again)
         history = decision.history
@@ -629,7 +629,7 @@ def test_a_clock_set_back_begins_anew() -> None:
         history = History(((NOW - 40, 0), (NOW, 0)))
         first = decide(by, 6, demand, history, NOW - 0.5)
         assert first.replicas == 6
-        for later, becomes in [(29, 6), (29.5, 0)]:
+        for later, becomes in [(19, 6), (19.5, 0)]:
             assert decide(by, 6, work(0), first.history, NOW + later).replicas == becomes
     assert decide(by, 6, work(8), history, NOW - 5000).replicas == 8
 

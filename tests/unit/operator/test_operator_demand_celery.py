@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trireme_operator.api import Object
-from trireme_operator.engines.celery import demand, places
+from trireme_operator.engines.celery import demand, monitored, places
 from trireme_operator.engines.demand import Demand, Nonsense
 
 SEP = "\x06\x16"
@@ -203,6 +203,37 @@ def test_whatever_is_counted(lengths: list[int], unacked: int, active: dict[str,
     assert all(0 <= cost < 2**31 for cost in found.costs.values())
 
 
+# What a monitor tells
+
+
+@pytest.mark.parametrize(
+    ("waiting", "unacknowledged", "held", "expected"),
+    [
+        (0, 0, {}, asked(0, 0, 0, 0, 2)),
+        (3, 0, {}, asked(2, 3, 0, 0, 2)),
+        (3, 0, {"a": 2, "b": 0}, asked(3, 3, 2, 1, 2, a=2, b=0)),
+        # A broker that knows better what is held: by workers that were killed, too.
+        (0, 5, {"a": 1}, asked(3, 0, 5, 3, 2, a=1)),
+        (0, 1, {"a": 1, "b": 1}, asked(1, 0, 2, 2, 2, a=1, b=1)),
+        # Somebody else's workers.
+        (0, 0, {"laptop": 4}, asked(0, 0, 0, 0, 2)),
+    ],
+)
+def test_what_a_monitor_tells(waiting: int, unacknowledged: int, held: dict[str, int], expected: Demand) -> None:
+    answer = {"waiting": waiting, "unacknowledged": unacknowledged, "held": held}
+    assert monitored(answer, ["a", "b", "c"], TWO) == expected
+
+
+@pytest.mark.parametrize("field", ["waiting", "unacknowledged", "held"])
+@pytest.mark.parametrize("value", [None, -1, 10**9, 1.5, "1", [], {"a": -1}, {"a": "1"}, "absent"], ids=repr)
+def test_a_monitor_that_tells_what_cant_be(field: str, value: object) -> None:
+    answer = {"waiting": 0, "unacknowledged": 0, "held": {}, field: value}
+    if value == "absent":
+        del answer[field]
+    with pytest.raises(Nonsense):
+        monitored(answer, ["a"], {})
+
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=3),
     lambda below: st.lists(below, max_size=2) | st.dictionaries(st.text(max_size=2), below, max_size=2),
@@ -217,6 +248,16 @@ def test_whatever_is_answered_is_counted_or_nonsense(
 ) -> None:
     try:
         found = demand(lengths, unacked, active, {})
+    except Nonsense:
+        return
+    assert all(isinstance(number, int) and number >= 0 for number in (found.workers, found.least, found.waiting))
+
+
+@reliably
+@given(ANYTHING | st.fixed_dictionaries({"waiting": ANYTHING, "unacknowledged": ANYTHING, "held": ANYTHING}))
+def test_whatever_a_monitor_tells_is_counted_or_nonsense(answer: object) -> None:
+    try:
+        found = monitored(answer, ["a", ""], {})
     except Nonsense:
         return
     assert all(isinstance(number, int) and number >= 0 for number in (found.workers, found.least, found.waiting))

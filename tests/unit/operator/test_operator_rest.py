@@ -170,7 +170,7 @@ def test_news_are_followed_up_at_once() -> None:
         await asyncio.sleep(0.25)
         assert server.size() == 3
         source.demands[UID] = work(0)
-        await asyncio.sleep(20)
+        await asyncio.sleep(15)
 
     operate(test, server, source)
     # And each second for some time after its size changed: engines tell late of what began.
@@ -269,8 +269,8 @@ def test_what_is_held_back_is_done_in_time() -> None:
     async def test(_: Operator) -> None:
         await asyncio.sleep(10.5)
         source.demands[UID] = work(0)
-        # What was wanted at 10 s counts for 30.
-        await asyncio.sleep(29)
+        # What was wanted at 10 s counts for 20.
+        await asyncio.sleep(19)
         assert server.size() == 2
         await asyncio.sleep(1)
         assert server.size() == 0
@@ -287,7 +287,7 @@ def test_a_rest_counts_as_if_it_was_asked_all_the_time() -> None:
         await asyncio.sleep(60)
         source.demands[UID] = work(0)
         source.begins[UID].set()
-        await asyncio.sleep(28.5)
+        await asyncio.sleep(18.5)
         assert server.size() == 2
         await asyncio.sleep(1)
         assert server.size() == 0

@@ -48,6 +48,12 @@ def test_dask_is_asked_to_answer_when_there_is_news(engine: Engine) -> None:
     assert [asked.url for asked in engine.asked] == [f"http://{_ADDRESS}:8787/trireme/demand?wait=14.5"]
 
 
+def test_the_monitor_of_a_broker_elsewhere_is_asked_as_dask_is(engine: Engine) -> None:
+    engine.answers.append(said({"waiting": 1, "unacknowledged": 0, "held": {}}))
+    assert engine.run(lambda sources: sources.news(CELERY, 14.5), service(CELERY, component="monitor"))
+    assert [asked.url for asked in engine.asked] == [f"http://{_ADDRESS}:8787/trireme/demand?wait=14.5"]
+
+
 def test_dask_has_no_news_when_the_time_is_over(engine: Engine) -> None:
     item = NUMBERS["dask"]
 

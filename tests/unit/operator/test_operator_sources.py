@@ -38,8 +38,8 @@ NUMBERS = {engine: cluster(engine) for engine in _COMPONENTS}
 IDLE: Object = {"waiting": 0, "executing": 0, "threads": 0, "stored": 0, "held": 0, "workers": {}}
 
 
-def service(item: Object, address: str | None = _ADDRESS) -> Object:
-    name = f"{item['metadata']['name']}-{_COMPONENTS[item['spec']['engine']]}"
+def service(item: Object, address: str | None = _ADDRESS, component: str = "") -> Object:
+    name = f"{item['metadata']['name']}-{component or _COMPONENTS[item['spec']['engine']]}"
     spec = {} if address is None else {"clusterIP": address}
     return owned({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}, item)
 
@@ -207,6 +207,23 @@ def test_spark(engine: Engine) -> None:
     root = f"http://{_ADDRESS}:8080"
     assert len(ids) == 2
     assert [asked.url for asked in engine.asked] == [f"{root}/json/", *(f"{root}/app/?appId={id_}" for id_ in ids)]
+
+
+def test_a_broker_elsewhere(engine: Engine) -> None:
+    item = cluster("celery", status={"capacity": {"processes": "2"}})
+    engine.answers.append(said({"waiting": 3, "unacknowledged": 0, "held": {"w-1": 2, "w-9": 1}}))
+    monitor = service(item, component="monitor")
+    found = engine.run(lambda sources: sources.read(item), monitor, item, pod("w-1"), pod("w-2"))
+    assert found == Demand(3, 3, 2, slots=2, least=1, unit="tasks", costs={"w-1": 2})
+    assert [asked.url for asked in engine.asked] == [f"http://{_ADDRESS}:8787/trireme/demand"]
+
+
+def test_a_broker_elsewhere_that_cant_be_reached(engine: Engine) -> None:
+    item = NUMBERS["celery"]
+    engine.answers.append(said(b"the broker amqp://me:**@there//: refused\x00\n", 503))
+    problem = engine.run(lambda sources: refusal(sources, item), service(item, component="monitor"))
+    must_be_told(problem, "celery", "NoAnswer")
+    assert str(problem) == "celery can't be asked: the broker amqp://me:**@there//: refused  "
 
 
 def test_a_spark_cluster_without_workers_counts_by_what_one_will_offer(engine: Engine) -> None:
