@@ -11,7 +11,7 @@ from trireme_lab.commands import Log, answer, succeeds
 from trireme_lab.problem import Problem
 
 BASE = "base"
-ENGINES = ("dask", "spark", "celery", "redis")
+ENGINES = ("dask", "spark", "celery", "redis", "rabbitmq")
 OPERATOR = "operator"
 DEPLOYED = (*ENGINES, OPERATOR)
 """What the nodes need; the base is only built upon."""
