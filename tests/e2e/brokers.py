@@ -1,0 +1,109 @@
+"""Brokers of a test's own: the objects to apply to its namespace."""
+
+from typing import Any
+
+RABBITMQ = "rabbitmq"
+REDIS = "redis"
+USER = "trireme"
+PASSWORD = "lettersAndDigits1"
+
+Object = dict[str, Any]
+
+
+def rabbitmq(namespace: str) -> list[Object]:
+    """Return a Secret, a Deployment and a Service, all called `rabbitmq`.
+
+    The Secret is one that the Celery chart takes as `broker.existingSecret`. Queues are lost with the pod.
+    """
+    secret = {
+        "username": USER,
+        "password": PASSWORD,
+        "url": f"amqp://{USER}:{PASSWORD}@{RABBITMQ}.{namespace}.svc:5672//",
+        "result-backend": "rpc://",
+    }
+    env = [
+        _from_secret("RABBITMQ_DEFAULT_USER", RABBITMQ, "username"),
+        _from_secret("RABBITMQ_DEFAULT_PASS", RABBITMQ, "password"),
+        # RabbitMQ sees the node's memory only, and would be killed before it slows publishers down.
+        {"name": "MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}},
+        {
+            "name": "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+            "value": "-rabbit total_memory_available_override_value $(MEMORY)",
+        },
+    ]
+    return _broker(RABBITMQ, namespace, 5672, secret, env, "/var/lib/rabbitmq")
+
+
+def redis(namespace: str) -> list[Object]:
+    """Return the same of Redis, called `redis`."""
+    url = f"redis://:{PASSWORD}@{REDIS}.{namespace}.svc:6379"
+    secret = {"password": PASSWORD, "url": f"{url}/0", "result-backend": f"{url}/1"}
+    env = [_from_secret("PASSWORD", REDIS, "password")]
+    command = ["sh", "-c", 'echo "requirepass $PASSWORD" | exec redis-server - --dir /data --save ""']
+    return _broker(REDIS, namespace, 6379, secret, env, "/data", command=command)
+
+
+def _broker(
+    name: str, namespace: str, port: int, secret: Object, env: list[Object], data: str, **container: Any
+) -> list[Object]:
+    labels = {"app.kubernetes.io/name": name}
+
+    def of(version: str, kind: str, **body: Any) -> Object:
+        metadata = {"name": name, "namespace": namespace, "labels": labels}
+        return {"apiVersion": version, "kind": kind, "metadata": metadata, **body}
+
+    template = {"metadata": {"labels": labels}, "spec": _pod(name, port, env, data, container)}
+    deployment = {
+        "replicas": 1,
+        "strategy": {"type": "Recreate"},
+        "selector": {"matchLabels": labels},
+        "template": template,
+    }
+    return [
+        of("v1", "Secret", stringData=secret),
+        of("apps/v1", "Deployment", spec=deployment),
+        of("v1", "Service", spec={"selector": labels, "ports": [{"name": "tcp-broker", "port": port}]}),
+    ]
+
+
+def _pod(name: str, port: int, env: list[Object], data: str, container: Object) -> Object:
+    listens = {"tcpSocket": {"port": port}, "timeoutSeconds": 5}
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 30,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 1000,
+            "runAsGroup": 1000,
+            "fsGroup": 1000,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            {
+                "name": name,
+                "image": f"trireme/{name}:dev",
+                "imagePullPolicy": "IfNotPresent",
+                "env": env,
+                # It listens once all else is up.
+                "startupProbe": {**listens, "periodSeconds": 1, "failureThreshold": 120},
+                "readinessProbe": {**listens, "periodSeconds": 10},
+                "resources": {
+                    "limits": {"cpu": "1", "memory": "320Mi"},
+                    "requests": {"cpu": "20m", "memory": "160Mi"},
+                },
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"drop": ["ALL"]},
+                    "readOnlyRootFilesystem": True,
+                },
+                "volumeMounts": [{"name": "data", "mountPath": data}],
+                **container,
+            }
+        ],
+        "volumes": [{"name": "data", "emptyDir": {}}],
+    }
+
+
+def _from_secret(variable: str, name: str, key: str) -> Object:
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
