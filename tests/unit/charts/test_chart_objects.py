@@ -108,6 +108,26 @@ def test_only_the_clusters_own_pods_may_connect(render: Render, engine: str, val
     }
 
 
+@every_variant
+def test_the_operator_may_ask_spark_drivers_and_nobody_else(render: Render, engine: str, values: Object) -> None:
+    objects = render(engine, values)
+    names = {name for kind, name in objects if kind == "NetworkPolicy"}
+    assert names == ({NAME, f"{NAME}-driver"} if engine == "spark" else {NAME})
+    if engine == "spark":
+        operator = {"matchLabels": {"app.kubernetes.io/name": "trireme", "app.kubernetes.io/component": "operator"}}
+        assert objects["NetworkPolicy", f"{NAME}-driver"]["spec"] == {
+            "podSelector": {
+                "matchLabels": {
+                    "app.kubernetes.io/name": "spark",
+                    "app.kubernetes.io/instance": NAME,
+                    "app.kubernetes.io/component": "driver",
+                }
+            },
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"namespaceSelector": {}, "podSelector": operator}], "ports": [{"port": 4040}]}],
+        }
+
+
 @every_engine
 def test_names(render: Render, engine: str) -> None:
     kind, component = CONTROL[engine]

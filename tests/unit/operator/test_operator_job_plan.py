@@ -351,6 +351,12 @@ def test_the_driver_is_let_in_by_the_network_policy(engine: str) -> None:
     assert rule["from"][0]["podSelector"]["matchLabels"].items() <= labels.items()
 
 
+def test_the_operator_may_ask_a_spark_driver() -> None:
+    labels = made_driver(job(), ready("spark"))["spec"]["template"]["metadata"]["labels"]
+    policy = chart_objects("spark")["NetworkPolicy", "numbers-driver"]
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+
+
 def made_pod(driver: Object | None = None, engine: str = "dask", **spec: Any) -> Object:
     given = driver or {}
     item = job(driver=given if given.keys() & {"command", "code"} else {"script": "print(1)", **given})
