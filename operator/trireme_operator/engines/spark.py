@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from trireme_operator.api import STATEFUL_SET, Object
@@ -68,6 +69,12 @@ _EXECUTORS = re.compile(r"<strong>Executor Limit: </strong>\s*(Unlimited|[0-9]{1
 _CORES = re.compile(r"<strong>Cores:</strong>\s*(Unlimited|[0-9]{1,10})\s*\(([0-9]{1,10}) granted[,)]")
 _UNLIMITED = "Unlimited"
 
+_ALLOCATION = ".driver.ExecutorAllocationManager.executors."
+_MAX_EXECUTORS = "spark.dynamicAllocation.maxExecutors"
+_BACKLOG_TIMEOUT = "spark.dynamicAllocation.schedulerBacklogTimeout"
+# Work that is over by then is none that a driver asks executors for.
+_BACKLOG_MS = 1000
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -82,6 +89,36 @@ class Limit:
     executors: int | None
     cores: int | None
     executor_cores: int
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What a driver's ExecutorAllocationManager knows.
+
+    Args:
+        application: its id.
+        needed: executors that would do all waiting and running tasks at once.
+        target: those that it has asked its master for.
+        present: those that it has.
+    """
+
+    application: str
+    needed: int
+    target: int
+    present: int
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it is about to ask for more.
+
+        It may be while some are on their way, too; by the time that they are there, it has asked for all.
+        """
+        return self.target <= self.present < self.needed
+
+    @property
+    def at_least(self) -> int:
+        """What it asks for in any case: one where it has none, because tasks wait until it comes."""
+        return int(self.is_behind and not self.present)
 
 
 @dataclass(frozen=True)
@@ -141,6 +178,55 @@ def executor_limit(page: str) -> Limit:
     executors, granted = _limited(page, _EXECUTORS, "Executor Limit")
     cores, granted_cores = _limited(page, _CORES, "Cores")
     return Limit(executors, cores, executor_cores=workers_for(granted_cores, granted) if granted else 0)
+
+
+def allocation(metrics: object) -> Allocation | None:
+    """Read a driver's `/metrics/json/`; None without dynamic allocation.
+
+    Raises:
+        Nonsense: something is missing there, or can't be true.
+    """
+    gauges = metrics.get("gauges") if isinstance(metrics, Mapping) else None
+    if not isinstance(gauges, Mapping):
+        raise Nonsense(f"gauges is {gauges!r}, where an object should be"[:200])
+    found = {name.partition(_ALLOCATION)[0] for name in gauges if isinstance(name, str) and _ALLOCATION in name}
+    if not found:
+        return None
+    # An application that sets spark.metrics.namespace is not among the master's by that name.
+    application = _id({"id": min(found)})
+    names = ("numberMaxNeededExecutors", "numberTargetExecutors", "numberAllExecutors")
+    needed, target, present = (count(gauges.get(f"{application}{_ALLOCATION}{name}"), "value") for name in names)
+    return Allocation(application, needed, target, present)
+
+
+def executors_ahead(found: Allocation, environment: object, stages: object) -> int:
+    """Return how many executors a driver that is behind will ask for once its tasks have waited for a second.
+
+    Args:
+        found: what it knows.
+        environment: the answer of its `/api/v1/applications/ID/environment`.
+        stages: that of `/api/v1/applications/ID/stages?status=active`.
+
+    Raises:
+        Nonsense: something is missing there, or can't be true.
+    """
+    pairs = [pair for pair in _list(environment, "sparkProperties") if isinstance(pair, list) and len(pair) == 2]
+    properties = {name: value for name, value in pairs if isinstance(name, str) and isinstance(value, str)}
+    if properties.get(_BACKLOG_TIMEOUT, "1s") not in ("1", "1s"):
+        # Its user wants it to wait for longer, and knows better.
+        return 0
+    needed = min(found.needed, _figure(properties, _MAX_EXECUTORS) or found.needed)
+    if not found.present:
+        return needed
+    # As Spark reckons itself, where these are not set.
+    cores, cpus = (max(1, _figure(properties, name)) for name in ("spark.executor.cores", "spark.task.cpus"))
+    slots = max(1, cores // cpus)
+    return min(needed, workers_for(_slots_needed(stages, found.present * slots), slots))
+
+
+def ahead(limit: Limit, executors: int) -> Limit:
+    """Return the limit of an application that is about to be as high; only dynamic allocation raises one."""
+    return limit if limit.executors is None else replace(limit, executors=max(limit.executors, executors))
 
 
 def demand(
@@ -218,6 +304,38 @@ def _wanted(limit: Limit, cores: int) -> int:
         # While it has no executor, theirs may still turn out to be smaller.
         wanted.append(max(1, limit.cores // cores))
     return min(wanted, default=1)
+
+
+def _slots_needed(stages: object, slots: int) -> int:
+    """Return how many slots all tasks of the active stages keep busy for the next second.
+
+    What Spark says of a stage may be as of its last task but some, but all of that at one time.
+    """
+    if not isinstance(stages, list):
+        raise Nonsense(f"stages are {stages!r}, where a list should be"[:200])
+    submitted = [_milliseconds(stage, "submissionTime") for stage in stages]
+    busy = unknown = 0
+    for stage, since in zip(stages, submitted, strict=True):
+        complete = count(stage, "numCompleteTasks")
+        left = max(0, count(stage, "numTasks") - complete)
+        # Where none has ended yet, none did for as long as there are younger stages.
+        length = count(stage, "executorRunTime") // max(1, complete) or (0 if complete else max(submitted) - since)
+        busy += left * min(_BACKLOG_MS, length)
+        unknown += 0 if length else left
+    if busy >= slots * _BACKLOG_MS:
+        # Others take all slots. Else it may be that the first of these tasks run already, and how long they take is
+        # not known: if it is long, Spark asks in a second itself.
+        busy += unknown * _BACKLOG_MS
+    return workers_for(busy, _BACKLOG_MS)
+
+
+def _milliseconds(said: object, name: str) -> int:
+    """Read a time, as they are in Spark's answers, in milliseconds since 1970."""
+    found = _text(said, name)
+    try:
+        return round(datetime.strptime(found, "%Y-%m-%dT%H:%M:%S.%fGMT").replace(tzinfo=UTC).timestamp() * 1000)
+    except ValueError as error:
+        raise Nonsense(f"{name} is {found!r}, where a time should be"[:200]) from error
 
 
 def _worker(said: object) -> _Worker | None:
