@@ -19,6 +19,8 @@ from trireme_operator.store import Store
 logger = logging.getLogger(__name__)
 
 _SECONDS = 2.0
+# What a Spark driver says comes early or not at all.
+_DRIVER_SECONDS = 0.5
 # Two clocks, of which one may be ahead, or it wakes early.
 _EARLY_SECONDS = 0.1
 # A Spark master tells no news. A driver that is known may begin its work at any moment.
@@ -122,14 +124,46 @@ class Sources:
 
     async def _spark(self, cluster: Object) -> Demand:
         root = _root(self._address(cluster, "master"), 8080)
-        master = await self._json(f"{root}/json/")
-        names = spark.applications(master)
-        pages = await asyncio.gather(*(self._get(f"{root}/app/?appId={name}") for name in names))
+        asked = asyncio.create_task(self._spark_ahead(cluster))
+        try:
+            master = await self._json(f"{root}/json/")
+            names = spark.applications(master)
+            pages = await asyncio.gather(*(self._get(f"{root}/app/?appId={name}") for name in names))
+            executors = await asked
+        finally:
+            asked.cancel()
         limits = {
-            name: spark.executor_limit(page.decode(errors="replace")) for name, page in zip(names, pages, strict=True)
+            name: spark.ahead(spark.executor_limit(page.decode(errors="replace")), executors.get(name, 0))
+            for name, page in zip(names, pages, strict=True)
         }
         addresses = {pod.get("status", {}).get("podIP", ""): pod["metadata"]["name"] for pod in self._workers(cluster)}
         return spark.demand(master, limits, addresses, _capacity(cluster))
+
+    async def _spark_ahead(self, cluster: Object) -> dict[str, int]:
+        """Return how many executors applications are about to ask for, as far as drivers of ours tell at once."""
+        found = [pod["status"] for pod in of_component(self._pods(cluster), "driver") if "status" in pod]
+        # Of a pod that has ended the address may be another's by now. What an application says of its is never asked.
+        addresses = {status["podIP"] for status in found if status.get("phase") == "Running" and status.get("podIP")}
+        return dict(await asyncio.gather(*(self._spark_driver(address) for address in addresses)))
+
+    async def _spark_driver(self, address: str) -> tuple[str, int]:
+        """Return a driver's application, and how many executors it is about to ask for: 0 if it does not tell."""
+        root, application, executors = _root(address, 4040), "", 0
+        try:
+            async with asyncio.timeout(_DRIVER_SECONDS):
+                # Without the last slash it answers by a redirect.
+                found = spark.allocation(await self._json(f"{root}/metrics/json/"))
+                if found and found.is_behind:
+                    application, executors = found.application, found.at_least
+                    # Only now: the first answer of that API costs a driver 2 s of CPU time, and comes too late.
+                    api = f"{root}/api/v1/applications/{application}"
+                    environment = await self._json(f"{api}/environment")
+                    stages = await self._json(f"{api}/stages?status=active") if found.present else []
+                    executors = spark.executors_ahead(found, environment, stages)
+        except Exception as error:
+            # It runs what users like; and what it does not tell, its master will in a second.
+            logger.debug("a driver does not tell", extra={"address": address, "error": repr(error)})
+        return application, executors
 
     async def _celery(self, cluster: Object) -> Demand:
         pods = [pod["metadata"]["name"] for pod in self._workers(cluster)]

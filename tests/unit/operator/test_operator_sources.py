@@ -33,6 +33,7 @@ _SHORT = 0.05
 _ADDRESS = "10.0.0.7"
 _COMPONENTS = {"dask": "scheduler", "spark": "master", "celery": "broker"}
 _RECORDED = Path(__file__).parent / "recorded" / "spark"
+_DRIVERS = Path(__file__).parent / "recorded" / "spark-driver"
 
 NUMBERS = {engine: cluster(engine) for engine in _COMPONENTS}
 IDLE: Object = {"waiting": 0, "executing": 0, "threads": 0, "stored": 0, "held": 0, "workers": {}}
@@ -52,6 +53,11 @@ def pod(name: str, ip: str = "", component: str = "worker", of: str = "numbers")
         "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels},
         "status": {"podIP": ip} if ip else {},
     }
+
+
+def driver(name: str = "driver", ip: str = "10.0.0.21", phase: str = "Running") -> Object:
+    found = pod(name, ip, "driver")
+    return {**found, "status": {**found["status"], "phase": phase}}
 
 
 def store(*items: Object) -> Store:
@@ -555,6 +561,215 @@ def test_who_asks_can_be_cancelled(monkeypatch: pytest.MonkeyPatch, answers_firs
             await task
 
     run(test)
+
+
+# Spark's drivers
+
+
+MASTER, DRIVER = f"http://{_ADDRESS}:8080", "http://10.0.0.21:4040"
+JSON_OF_MASTER, PAGE, METRICS = f"{MASTER}/json/", f"{MASTER}/app/", f"{DRIVER}/metrics/json/"
+
+
+class Drivers:
+    """A master and a driver at the addresses that their URLs say, with answers of one recording; others' by the URL."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._engine = engine
+        master = json.loads((_DRIVERS / name / "master.json").read_text())
+        self.application = master["activeapps"][0]["id"]
+        self.api = f"{DRIVER}/api/v1/applications/{self.application}"
+        self.environment, self.stages = f"{self.api}/environment", f"{self.api}/stages"
+        files = {
+            JSON_OF_MASTER: "master.json",
+            PAGE: "page.html",
+            METRICS: "metrics.json",
+            self.environment: "environment.json",
+            self.stages: "stages.json",
+        }
+        self.answers = {url: said((_DRIVERS / name / file).read_bytes()) for url, file in files.items()}
+        engine.answers.append(self._answer)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await self.answers[request.raw_path.partition("?")[0]](request)
+
+    def read(self, *pods: Object) -> tuple[int, int, int, int]:
+        """Return the workers, what waits and what runs, and how often anybody was asked."""
+        item = cluster("spark", status={"capacity": {"cores": "2", "memory": str(1000 * 2**20)}})
+        asked = len(self._engine.asked)
+        found = self._engine.run(lambda sources: sources.read(item), service(item), item, *pods)
+        return found.workers, found.waiting, found.running, len(self._engine.asked) - asked
+
+    def asked(self) -> set[str]:
+        return {asked.url for asked in self._engine.asked} - {JSON_OF_MASTER, f"{PAGE}?appId={self.application}"}
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For answers that come, however slow this machine is."""
+    for name in ("_SECONDS", "_DRIVER_SECONDS"):
+        monkeypatch.setattr(sources, name, _GUARD_SECONDS)
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_spark_driver_tells_what_its_master_will_hear_in_a_second(engine: Engine) -> None:
+    drivers = Drivers(engine, "busy")
+    assert drivers.read()[:3] == (1, 0, 1)
+    assert drivers.read(driver())[:3] == (3, 2, 1)
+    assert drivers.asked() == {METRICS, drivers.environment, f"{drivers.stages}?status=active"}
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_spark_driver_without_executors_is_not_asked_how_long_its_tasks_take(engine: Engine) -> None:
+    drivers = Drivers(engine, "none")
+    assert drivers.read()[:3] == (0, 0, 0)
+    assert drivers.read(driver())[:3] == (3, 3, 0)
+    assert drivers.asked() == {METRICS, drivers.environment}
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("name", ["idle", "fixed"])
+def test_a_spark_driver_that_is_not_behind_is_asked_no_more(engine: Engine, name: str) -> None:
+    drivers = Drivers(engine, "busy")
+    drivers.answers[METRICS] = said((_DRIVERS / name / "metrics.json").read_bytes())
+    assert drivers.read(driver()) == (1, 0, 1, 3)
+    assert drivers.asked() == {METRICS}
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_spark_driver_of_an_application_that_its_master_does_not_know(engine: Engine) -> None:
+    drivers = Drivers(engine, "busy")
+    metrics = (_DRIVERS / "busy" / "metrics.json").read_text().replace(drivers.application, "app-other")
+    drivers.answers[METRICS] = said(metrics.encode())
+    other = f"{DRIVER}/api/v1/applications/app-other"
+    drivers.answers[f"{other}/environment"] = drivers.answers[drivers.environment]
+    drivers.answers[f"{other}/stages"] = drivers.answers[drivers.stages]
+    assert drivers.read(driver()) == (1, 0, 1, 5)
+
+
+@pytest.mark.parametrize(
+    "pods",
+    [
+        [driver(phase="Pending")],
+        # Somebody else may have its address by now.
+        [driver(phase="Succeeded")],
+        [driver(phase="Failed")],
+        [driver(ip="")],
+        [{**driver(), "status": {}}],
+        [{name: value for name, value in driver().items() if name != "status"}],
+        [{**driver(), "metadata": pod("driver", of="others")["metadata"]}],
+        [{**driver(), "metadata": pod("worker")["metadata"]}],
+    ],
+)
+def test_who_is_no_running_driver_of_the_cluster_is_not_asked(engine: Engine, pods: list[Object]) -> None:
+    drivers = Drivers(engine, "busy")
+    assert drivers.read(*pods) == (1, 0, 1, 2)
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("which", ["metrics", "environment", "stages"])
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_answer_of_a_spark_driver_changes_nothing(engine: Engine, which: str, case: str) -> None:
+    drivers = Drivers(engine, "busy")
+    url = {"metrics": METRICS, "environment": drivers.environment, "stages": drivers.stages}[which]
+    drivers.answers[url] = BAD[case][0]
+    assert drivers.read(driver())[:3] == (1, 0, 1)
+    assert any(asked.startswith(url) for asked in drivers.asked())
+
+
+@pytest.mark.parametrize("which", ["metrics", "environment", "stages"])
+@pytest.mark.parametrize("case", HANGS)
+def test_a_spark_driver_that_hangs_changes_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, which: str, case: str
+) -> None:
+    monkeypatch.setattr(sources, "_SECONDS", _GUARD_SECONDS)
+    monkeypatch.setattr(sources, "_DRIVER_SECONDS", _SHORT)
+    drivers = Drivers(engine, "busy")
+    url = {"metrics": METRICS, "environment": drivers.environment, "stages": drivers.stages}[which]
+    drivers.answers[url] = HANGS[case]
+    assert drivers.read(driver())[:3] == (1, 0, 1)
+
+
+@pytest.mark.usefixtures("patient")
+def test_one_executor_at_least_where_a_spark_driver_without_any_tells_no_more(engine: Engine) -> None:
+    drivers = Drivers(engine, "none")
+    drivers.answers[drivers.environment] = said(b"", 404)
+    assert drivers.read(driver())[:3] == (1, 1, 0)
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("value", FIELDS, ids=lambda value: f"{value!r:.20}")
+@pytest.mark.parametrize("name", ["numberMaxNeededExecutors", "numberTargetExecutors", "numberAllExecutors"])
+def test_a_spark_driver_that_says_what_cant_be(engine: Engine, name: str, value: object) -> None:
+    drivers = Drivers(engine, "busy")
+    metrics = json.loads((_DRIVERS / "busy" / "metrics.json").read_text())
+    (gauge,) = [gauge for gauge in metrics["gauges"] if gauge.endswith(name)]
+    metrics["gauges"][gauge] = {"value": value}
+    drivers.answers[METRICS] = said(metrics)
+    assert drivers.read(driver()) == (1, 0, 1, 3)
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_spark_driver_that_is_not_there(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    get = Sources._get
+
+    async def refused(self: Sources, url: str) -> bytes:
+        if url.startswith(DRIVER):
+            raise aiohttp.ClientConnectionError("Connect call failed")
+        return await get(self, url)
+
+    monkeypatch.setattr(Sources, "_get", refused)
+    assert Drivers(engine, "busy").read(driver()) == (1, 0, 1, 2)
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_spark_master_and_all_drivers_are_asked_at_the_same_time(engine: Engine) -> None:
+    """Nobody answers before all have been asked; and one that knows nothing hides nobody else."""
+    drivers = Drivers(engine, "busy")
+    arrived: set[str] = set()
+    all_there = asyncio.Event()
+    answers = dict(drivers.answers)
+    answers["http://10.0.0.22:4040/metrics/json/"] = said(b"", 404)
+
+    def together(url: str) -> Answer:
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            arrived.add(url)
+            if len(arrived) == 3:
+                all_there.set()
+            await all_there.wait()
+            return await answers[url](request)
+
+        return answer
+
+    drivers.answers |= {url: together(url) for url in (JSON_OF_MASTER, METRICS, "http://10.0.0.22:4040/metrics/json/")}
+    assert drivers.read(driver(), driver("other", "10.0.0.22"))[:3] == (3, 2, 1)
+
+
+@pytest.mark.usefixtures("patient")
+def test_where_a_spark_master_fails_its_drivers_are_not_waited_for(engine: Engine) -> None:
+    drivers, hung_up = Drivers(engine, "busy"), asyncio.Event()
+
+    async def hang(_: web.BaseRequest) -> web.StreamResponse:
+        asked.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            hung_up.set()
+        raise AssertionError
+
+    async def fail(request: web.BaseRequest) -> web.StreamResponse:
+        await asked.wait()
+        return await said(b"", 500)(request)
+
+    asked = asyncio.Event()
+    drivers.answers |= {METRICS: hang, JSON_OF_MASTER: fail}
+    item = NUMBERS["spark"]
+
+    async def test(found: Sources) -> Unreadable:
+        problem = await refusal(found, item)
+        await hung_up.wait()
+        return problem
+
+    must_be_told(engine.run(test, service(item), driver()), "spark", "BadAnswer")
 
 
 # Celery
