@@ -20,7 +20,7 @@ from reconcile import DASK_KUBERNETES, RESULTS
 from work import ENGINES
 
 PARTS: dict[str, Callable[[argparse.Namespace], list[str]]] = {
-    "reaction": lambda asked: reaction.reaction(asked.engines, asked.runs, asked.results),
+    "reaction": lambda asked: reaction.reaction(asked.engines, asked.runs, asked.keda, asked.results),
     "drains": lambda asked: drains.drains(asked.engines, asked.scale_downs, asked.evictions, asked.results),
     "burst": lambda asked: burst.burst(asked.engines, asked.tasks, asked.results),
     "idle": lambda asked: idle.idle(asked.clusters),
@@ -33,6 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="what to measure")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
     parser.add_argument("--runs", type=int, default=20, help="reaction: from each size (%(default)s)")
+    parser.add_argument("--keda", action="store_true", help="reaction: beside KEDA, which takes half an hour to build")
     parser.add_argument("--scale-downs", type=int, default=100, help="drains: of each engine (%(default)s)")
     parser.add_argument("--evictions", type=int, default=50, help="drains: of each engine (%(default)s)")
     parser.add_argument("--tasks", type=int, default=500, help="burst: of 1 s (%(default)s)")

@@ -3,9 +3,12 @@
 import statistics
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import keda
 import peer
 import plots
 from reconcile import DASK_KUBERNETES, Object
@@ -13,6 +16,7 @@ from watching import Life, Pods
 from work import NAME, WORKERS, drive, namespace, percentile_95, program, start
 
 PEER = DASK_KUBERNETES.replace("==", " ")
+KEDA = f"celery by KEDA {keda.VERSION}"
 WANTED_SECONDS = 1.5
 # Down again soon, so that the next run can begin.
 QUICKLY = {"scaleDown": {"stabilizationWindowSeconds": 5}}
@@ -50,17 +54,18 @@ class Reaction:
     begun: float
 
 
-def reaction(engines: Sequence[str], runs: int, results: Path) -> list[str]:
-    """Measure every engine from 0 and from 1, and the peer.
+def reaction(engines: Sequence[str], runs: int, with_keda: bool, results: Path) -> list[str]:
+    """Measure every engine from 0 and from 1, and the peers.
 
     Args:
         engines: which.
         runs: of each.
+        with_keda: whether KEDA is to be one of the peers.
         results: a folder for the plot.
     """
-    names = [*engines, *([PEER] if "dask" in engines else [])]
+    names = [*engines, *([PEER] if "dask" in engines else []), *([KEDA] if with_keda else [])]
     # Side by side: each waits most of the time, and all are disturbed alike.
-    with ThreadPoolExecutor(len(names)) as pool:
+    with keda.running() if with_keda else nullcontext(), ThreadPoolExecutor(len(names)) as pool:
         found_of = dict(zip(names, pool.map(lambda name: _both(name, runs), names), strict=True))
     measured = {(name, base): found for name in names for base, found in found_of[name].items()}
     drawn = {f"{name}, from {base}": _by_kind(found) for (name, base), found in measured.items()}
@@ -71,6 +76,7 @@ def reaction(engines: Sequence[str], runs: int, results: Path) -> list[str]:
         "The clusters of the table are measured side by side.",
         "The size is at most 2. From 1: that worker is busy. Median / 95th percentile; the peer's pods have no",
         "readiness probe. When work began is said by the task itself, on the new worker.",
+        *(["KEDA looks once a second (`pollingInterval: 1`; its default is 30)."] if with_keda else []),
         "Spark's driver tells its master 1 s after a task had to wait (`schedulerBacklogTimeout`, at least 1 s); so",
         "the operator asks the driver, too.",
         "",
@@ -85,8 +91,10 @@ def reaction(engines: Sequence[str], runs: int, results: Path) -> list[str]:
 def _both(name: str, runs: int) -> dict[int, list[Reaction]]:
     """Measure one from 0 and from 1."""
     measured = {}
-    for base in (0, 1):
-        measured[base] = the_peers(base, runs) if name == PEER else ours(name, base, runs)
+    measure = {PEER: the_peers, KEDA: by_keda}.get(name, partial(ours, name))
+    # KEDA knows nothing of the task that a busy worker has: one that waits is one worker, which is there.
+    for base in (0,) if name == KEDA else (0, 1):
+        measured[base] = measure(base, runs)
         # Lest all is lost with what fails an hour later.
         print(_row(name, base, measured[base]), flush=True)
     return measured
@@ -107,6 +115,14 @@ def the_peers(base: int, runs: int) -> list[Reaction]:
     with namespace() as cluster, Pods(cluster, peer.WORKERS) as pods, peer.autoscaled(cluster, base, base, 2):
         said = peer.drive(cluster, _script("dask", base, runs, PEER_REST), _limit(runs))
         return [Reaction(one.created, None, one.begun) for one in reactions(said, pods.lives)]
+
+
+def by_keda(base: int, runs: int) -> list[Reaction]:
+    """Measure a cluster of ours that KEDA sizes."""
+    with namespace() as cluster, Pods(cluster, WORKERS) as pods:
+        start(cluster, "celery", base, drainSeconds=10)
+        keda.scale(cluster, 2)
+        return reactions(drive(cluster, _script("celery", base, runs, REST), _limit(runs)), pods.lives)
 
 
 def reactions(said: list[Object], lives: Sequence[Life]) -> list[Reaction]:
@@ -147,5 +163,5 @@ def _row(name: str, base: int, found: list[Reaction]) -> str:
     figures = [
         f"{statistics.median(values):.2f} / {percentile_95(values):.2f}" if values else "" for values in kinds.values()
     ]
-    wanted = "" if name == PEER else f"{WANTED_SECONDS:g}"
+    wanted = "" if name in (PEER, KEDA) else f"{WANTED_SECONDS:g}"
     return f"| {name} | {base} | {' | '.join(figures)} | {wanted} | {len(found)} |"
