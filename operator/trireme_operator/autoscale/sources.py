@@ -124,14 +124,18 @@ class Sources:
 
     async def _spark(self, cluster: Object) -> Demand:
         root = _root(self._address(cluster, "master"), 8080)
-        asked = asyncio.create_task(self._spark_ahead(cluster))
+        ahead = asyncio.create_task(self._spark_ahead(cluster))
+        asked: list[asyncio.Task[bytes]] = []
         try:
             master = await self._json(f"{root}/json/")
             names = spark.applications(master)
-            pages = await asyncio.gather(*(self._get(f"{root}/app/?appId={name}") for name in names))
-            executors = await asked
+            asked = [asyncio.create_task(self._get(f"{root}/app/?appId={name}")) for name in names]
+            pages = await asyncio.gather(*asked)
+            executors = await ahead
         finally:
-            asked.cancel()
+            # What one of them says may end it before the others have answered.
+            for task in (ahead, *asked):
+                task.cancel()
         limits = {
             name: spark.ahead(spark.executor_limit(page.decode(errors="replace")), executors.get(name, 0))
             for name, page in zip(names, pages, strict=True)

@@ -232,6 +232,19 @@ def test_a_broker_elsewhere_that_cant_be_reached(engine: Engine) -> None:
     assert str(problem) == "celery can't be asked: the broker amqp://me:**@there//: refused  "
 
 
+def test_after_a_bad_page_of_spark_nobody_waits_for_the_others(engine: Engine) -> None:
+    item = NUMBERS["spark"]
+    engine.answers += [said((_RECORDED / "two-apps.json").read_bytes()), said(b"", 500), hanging()]
+
+    async def test(found: Sources) -> None:
+        assert (await refusal(found, item)).reason == "BadAnswer"
+        await asyncio.sleep(0)
+        assert not [task for task in asyncio.all_tasks() if "Sources" in repr(task.get_coro())]
+
+    engine.run(test, service(item))
+    assert len(engine.asked) == 3
+
+
 def test_a_spark_cluster_without_workers_counts_by_what_one_will_offer(engine: Engine) -> None:
     item = cluster("spark", status={"capacity": {"cores": "4", "memory": "1000000000"}})
     engine.answers += [said((_RECORDED / f"capped-waiting.{name}").read_bytes()) for name in ("json", "0000.html")]
