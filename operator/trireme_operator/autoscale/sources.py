@@ -19,8 +19,9 @@ from trireme_operator.store import Store
 logger = logging.getLogger(__name__)
 
 _SECONDS = 2.0
-# What a Spark driver says comes early or not at all.
+# What a Spark driver says comes early or not at all. It is not hung up on: for that, Spark prints a trace of 90 lines.
 _DRIVER_SECONDS = 0.5
+_LONGEST_DRIVER_SECONDS = 15.0
 # Two clocks, of which one may be ahead, or it wakes early.
 _EARLY_SECONDS = 0.1
 # A Spark master tells no news. A driver that is known may begin its work at any moment.
@@ -60,6 +61,8 @@ class Sources:
         self._store = store
         self._http: aiohttp.ClientSession | None = None
         self._brokers: dict[str, Broker] = {}
+        # Those that have yet to answer, by address.
+        self._drivers: dict[str, asyncio.Task[tuple[str, int]]] = {}
 
     async def read(self, cluster: Object) -> Demand:
         """Return what a cluster's work asks for.
@@ -115,6 +118,8 @@ class Sources:
         """Close all connections."""
         for uid in [*self._brokers]:
             await self.forget(uid)
+        for task in self._drivers.values():
+            task.cancel()
         if self._http:
             await self._http.close()
 
@@ -148,25 +153,33 @@ class Sources:
         found = [pod["status"] for pod in of_component(self._pods(cluster), "driver") if "status" in pod]
         # Of a pod that has ended the address may be another's by now. What an application says of its is never asked.
         addresses = {status["podIP"] for status in found if status.get("phase") == "Running" and status.get("podIP")}
-        return dict(await asyncio.gather(*(self._spark_driver(address) for address in addresses)))
+        for address in addresses - self._drivers.keys():
+            self._drivers[address] = asyncio.create_task(self._spark_driver(address))
+        if not addresses:
+            return {}
+        answered, _ = await asyncio.wait([self._drivers[address] for address in addresses], timeout=_DRIVER_SECONDS)
+        return dict(task.result() for task in answered)
 
     async def _spark_driver(self, address: str) -> tuple[str, int]:
         """Return a driver's application, and how many executors it is about to ask for: 0 if it does not tell."""
         root, application, executors = _root(address, 4040), "", 0
         try:
-            async with asyncio.timeout(_DRIVER_SECONDS):
+            async with asyncio.timeout(_LONGEST_DRIVER_SECONDS):
                 # Without the last slash it answers by a redirect.
                 found = spark.allocation(await self._json(f"{root}/metrics/json/"))
                 if found and found.is_behind:
                     application, executors = found.application, found.at_least
-                    # Only now: the first answer of that API costs a driver 2 s of CPU time, and comes too late.
-                    api = f"{root}/api/v1/applications/{application}"
-                    environment = await self._json(f"{api}/environment")
-                    stages = await self._json(f"{api}/stages?status=active") if found.present else []
-                    executors = spark.executors_ahead(found, environment, stages)
+                    # Its first answer to that costs it 2 s of CPU time: not while all waits for the first worker.
+                    if found.present:
+                        api = f"{root}/api/v1/applications/{application}"
+                        environment = await self._json(f"{api}/environment")
+                        stages = await self._json(f"{api}/stages?status=active")
+                        executors = spark.executors_ahead(found, environment, stages)
         except Exception as error:
             # It runs what users like; and what it does not tell, its master will in a second.
             logger.debug("a driver does not tell", extra={"address": address, "error": repr(error)})
+        finally:
+            self._drivers.pop(address, None)
         return application, executors
 
     async def _celery(self, cluster: Object) -> Demand:

@@ -216,8 +216,6 @@ def executors_ahead(found: Allocation, environment: object, stages: object) -> i
         # Its user wants it to wait for longer, and knows better.
         return 0
     needed = min(found.needed, _figure(properties, _MAX_EXECUTORS) or found.needed)
-    if not found.present:
-        return needed
     # As Spark reckons itself, where these are not set.
     cores, cpus = (max(1, _figure(properties, name)) for name in ("spark.executor.cores", "spark.task.cpus"))
     slots = max(1, cores // cpus)
