@@ -12,7 +12,7 @@ _LONGEST_WINDOW = 3600.0
 _LONGEST_PERIOD = 1800.0
 
 _TOLERANCE = 0.1
-# Longer than any worker takes to start, where its image is there: what comes so soon finds the workers still.
+# Some times what a worker takes to be Ready: 6 s at the 95th percentile (bench/results/reaction.md).
 _DOWN_WINDOW = 20.0
 
 
