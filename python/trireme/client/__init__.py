@@ -1,0 +1,1 @@
+"""The Python client: clusters and jobs on Kubernetes."""

@@ -1,0 +1,1 @@
+"""Laptop mode: the same scripts and manifests without Kubernetes."""

@@ -1,0 +1,1 @@
+"""Helm values: layers, origins, checks, edits. Knows no cluster."""
