@@ -5,16 +5,13 @@ from collections.abc import Iterable
 
 from trireme_operator.api import Object
 from trireme_operator.plan.scaling import CONDITION
+from trireme_operator.reasons import REASONS, Told
 
 _COMPONENT = "trireme-operator"
-# What goes without saying: the steps of a start or a change that goes well.
-_QUIET = {
-    *("ControlNotReady", "NoWorkers", "WorkersChanging", "Settled", "NotSuspended", "Creating"),
-    *("Starting", "Running", "Ended", "Stopped"),
-}
+_QUIET = {reason.name for reason in REASONS if reason.told is Told.NO}
+_GOOD = {reason.name for reason in REASONS if reason.told is Told.NORMAL}
 # What autoscaling says while all is well.
 _SEEING = {"DemandKnown", "Observing"}
-_GOOD = {"Ready", "Suspended", "Resumed", "Completed", *_SEEING}
 
 
 def for_conditions(about: Object, before: Iterable[Object], after: Iterable[Object], now: str) -> list[Object]:
