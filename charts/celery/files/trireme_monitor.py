@@ -1,4 +1,4 @@
-"""Tell how many tasks wait in a broker, and how many its workers hold: arguments are the application, and its queues.
+"""Tell how many tasks wait in a broker and how many its workers hold, for an application and some workers' queues.
 
 `GET /trireme/demand` answers `{"waiting": TASKS, "unacknowledged": TASKS, "held": {POD: TASKS}}`, in JSON; with
 `?wait=SECONDS` as soon as there are any, or after that time. While that can't be told, it answers 503 and why.
@@ -12,8 +12,8 @@ if __name__ == "__main__":
     # The kernel drops signals that a container's first process has no handler for. Nothing is left to be done then.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
+import argparse
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -299,8 +299,14 @@ def wait_seconds(text: str) -> float:
 
 def main() -> None:
     """Answer until the process is ended."""
-    app = load(sys.argv[1])
-    app.amqp.queues.select(sys.argv[2:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("app")
+    for name in ("--queues", "--exclude-queues"):
+        parser.add_argument(name, type=lambda text: text.split(","), default=[], help="as of `celery worker`")
+    given = parser.parse_args()
+    app = load(given.app)
+    app.amqp.queues.select(given.queues)
+    app.amqp.queues.deselect(given.exclude_queues)
     held = Held()
     threading.Thread(target=keep_listening, args=[app, held], daemon=True).start()
     Monitor(("", PORT), Queues(app, [*app.amqp.queues.consume_from]), held).serve_forever()

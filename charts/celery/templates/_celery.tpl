@@ -12,7 +12,7 @@
 {{- end -}}
 
 {{- define "celery.authSecret" -}}
-{{- .Values.auth.existingSecret | default (printf "%s-auth" (include "common.name" .)) -}}
+{{- .Values.auth.existingSecret | default (printf "%s-auth" (include "common.cluster" .)) -}}
 {{- end -}}
 
 {{/* Task processes of one worker. */}}
@@ -36,7 +36,7 @@ in which a task process is not replaced after each task.
 
 {{/* How workers reach broker and result store; drivers get the same. */}}
 {{- define "celery.connectionEnv" -}}
-{{- $host := printf "%s-broker.%s.svc:6379" (include "common.name" .) .Release.Namespace -}}
+{{- $host := printf "%s-broker.%s.svc:6379" (include "common.cluster" .) .Release.Namespace -}}
 {{- if include "celery.ownBroker" . -}}
 - name: REDIS_PASSWORD
   valueFrom: {secretKeyRef: {name: {{ include "celery.authSecret" . }}, key: password}}

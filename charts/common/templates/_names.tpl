@@ -13,19 +13,37 @@ It begins Service names (a letter first) and StatefulSet names (52 characters at
 {{- $name -}}
 {{- end -}}
 
-{{/* Labels that select the pods of one component. Arguments: root, component. */}}
+{{/* The cluster's name, which every label and address is made from: the release's own, or that of the one it is a group of. */}}
+{{- define "common.cluster" -}}
+{{- $name := include "common.name" . -}}
+{{- if eq .Values.cluster $name -}}
+{{- fail (printf "cluster %q: a group needs another release name than its cluster" $name) -}}
+{{- end -}}
+{{- .Values.cluster | default $name -}}
+{{- end -}}
+
+{{/*
+Labels that select the pods of one component. Arguments: root, component.
+A group's component is called otherwise, because the selectors of its cluster's own workers can't change any more.
+*/}}
 {{- define "common.selectorLabels" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
-app.kubernetes.io/instance: {{ include "common.name" .root }}
-app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/instance: {{ include "common.cluster" .root }}
+app.kubernetes.io/component: {{ ternary "group-" "" (ne .root.Values.cluster "") }}{{ .component }}
+{{- if .root.Values.cluster }}
+trireme.dev/group: {{ include "common.name" .root }}
+{{- end }}
 {{- end -}}
 
 {{/* Labels of every object. Arguments: root, component (left out for what belongs to the whole cluster). */}}
 {{- define "common.labels" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
-app.kubernetes.io/instance: {{ include "common.name" .root }}
+app.kubernetes.io/instance: {{ include "common.cluster" .root }}
 {{- with .component }}
-app.kubernetes.io/component: {{ . }}
+app.kubernetes.io/component: {{ ternary "group-" "" (ne $.root.Values.cluster "") }}{{ . }}
+{{- end }}
+{{- if .root.Values.cluster }}
+trireme.dev/group: {{ include "common.name" .root }}
 {{- end }}
 app.kubernetes.io/part-of: trireme
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}

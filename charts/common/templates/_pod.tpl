@@ -67,7 +67,7 @@ The user's entry takes the place of the chart's. Arguments: chart (list), user (
 {{- toYaml $env -}}
 {{- end -}}
 
-{{/* Environment in every worker: who and where it is, and how long it may drain. */}}
+{{/* Environment in every worker: who and where it is, how long it may drain, and its group if it is not the cluster's own. */}}
 {{- define "common.workerEnv" -}}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
@@ -79,6 +79,10 @@ The user's entry takes the place of the chart's. Arguments: chart (list), user (
   value: /opt/trireme/code
 - name: TRIREME_DRAIN_SECONDS
   value: {{ .Values.drainSeconds | int | quote }}
+{{- if .Values.cluster }}
+- name: TRIREME_GROUP
+  value: {{ include "common.name" . }}
+{{- end }}
 {{- end -}}
 
 {{/* A worker's volume mounts: scratch space, the chart's scripts, the user's code, and what else the user asks for. */}}

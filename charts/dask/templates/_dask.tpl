@@ -13,6 +13,13 @@ Bytes for --memory-limit: nine tenths of the pod's, the rest is for what Dask do
 {{- mulf (float64 $bytes) 0.9 | floor | printf "%.0f" -}}
 {{- end -}}
 
+{{/* Abstract resources as `dask worker --resources` reads them, such as "GPU=1 SSD=2". */}}
+{{- define "dask.workerResources" -}}
+{{- $pairs := list -}}
+{{- range $name, $amount := . -}}{{- $pairs = append $pairs (printf "%s=%s" $name (toJson $amount)) -}}{{- end -}}
+{{- join " " $pairs -}}
+{{- end -}}
+
 {{- define "dask.address" -}}
-tcp://{{ include "common.name" . }}-scheduler.{{ .Release.Namespace }}.svc:8786
+tcp://{{ include "common.cluster" . }}-scheduler.{{ .Release.Namespace }}.svc:8786
 {{- end -}}

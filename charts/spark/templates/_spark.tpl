@@ -14,7 +14,7 @@ heap does not hold: the JVM's own (some 200 MiB) and Python. No executor starts 
 {{- end -}}
 
 {{- define "spark.address" -}}
-spark://{{ include "common.name" . }}-master.{{ .Release.Namespace }}.svc:7077
+spark://{{ include "common.cluster" . }}-master.{{ .Release.Namespace }}.svc:7077
 {{- end -}}
 
 {{/* Environment of the daemons, which work little: a small heap, one collector thread, no optimizing compiler. */}}

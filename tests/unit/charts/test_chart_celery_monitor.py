@@ -355,7 +355,7 @@ def test_a_monitor_is_as_a_worker_is(render: Render, broker: Any) -> None:
     assert ("Deployment", f"{NAME}-monitor") not in render("celery", values)
     objects = render("celery", {**values, "monitor": {"enabled": True}})
     monitor, worker = (objects["Deployment", f"{NAME}-{name}"] for name in ("monitor", "worker"))
-    assert container(monitor)["command"][2:] == ["shop", "fast", "slow"]
+    assert container(monitor)["command"][2:] == ["shop", "--queues=fast,slow"]
     assert environment(monitor) == environment(worker)
     for name in ("image", "volumeMounts", "securityContext"):
         assert container(monitor)[name] == container(worker)[name]
