@@ -1,1 +1,1 @@
-"""The operator behind WorkerCluster and WorkerJob."""
+"""The operator behind WorkerCluster, WorkerGroup and WorkerJob."""

@@ -33,6 +33,9 @@ SCALER = "trireme-autoscaler"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 """On a pod: a Deployment that shrinks lets those with the least go first."""
 
+GROUP_LABEL = f"{GROUP}/group"
+"""On what belongs to a WorkerGroup: its name."""
+
 JOB_LABEL = f"{GROUP}/job"
 """On what belongs to a WorkerJob: its name."""
 
@@ -52,6 +55,7 @@ class Kind(NamedTuple):
 
 
 WORKER_CLUSTER = Kind(GROUP, VERSION, "WorkerCluster", "workerclusters")
+WORKER_GROUP = Kind(GROUP, VERSION, "WorkerGroup", "workergroups")
 WORKER_JOB = Kind(GROUP, VERSION, "WorkerJob", "workerjobs")
 JOB = Kind("batch", "v1", "Job", "jobs")
 POD = Kind("", "v1", "Pod", "pods")
@@ -72,7 +76,7 @@ CHART_KINDS = (
 )
 """What engine charts render, in the order it is applied: what pods mount goes before them."""
 
-WATCHED = (WORKER_CLUSTER, WORKER_JOB, *CHART_KINDS, JOB, POD)
+WATCHED = (WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, *CHART_KINDS, JOB, POD)
 
 
 KINDS = {kind.kind: kind for kind in (*WATCHED, SECRET, EVENT, LEASE)}
@@ -93,6 +97,16 @@ class Key(NamedTuple):
 def key_of(item: Object) -> Key:
     """Return the key of an object."""
     return Key(item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"])
+
+
+def is_group(item: Object) -> bool:
+    """Tell whether an object is a further group of a cluster's workers."""
+    return bool(item["kind"] == WORKER_GROUP.kind)
+
+
+def cluster_name(workers: Object) -> str:
+    """Return the name of the cluster that a WorkerCluster is, or a WorkerGroup is a part of."""
+    return str(workers["spec"]["clusterRef"]["name"] if is_group(workers) else workers["metadata"]["name"])
 
 
 def owner_reference(owner: Object) -> Object:

@@ -5,7 +5,19 @@ from contextlib import aclosing, contextmanager
 from typing import Protocol
 
 from trireme_operator import connection, metrics
-from trireme_operator.api import DELETION_COST, EVENT, KINDS, LEASE, POD, SCALER, WORKER_CLUSTER, Key, Kind, Object
+from trireme_operator.api import (
+    DELETION_COST,
+    EVENT,
+    KINDS,
+    LEASE,
+    POD,
+    SCALER,
+    WORKER_CLUSTER,
+    WORKER_GROUP,
+    Key,
+    Kind,
+    Object,
+)
 from trireme_operator.connection import APPLY, MERGE, ApiError, Connection
 from trireme_operator.plan.action import Delete, Patch
 
@@ -155,7 +167,7 @@ class ClusterClient:
                 raise
 
     async def scale(self, cluster: Key, replicas: int) -> None:
-        """Set the size of a WorkerCluster, if it is there."""
+        """Set the size of a WorkerCluster or WorkerGroup, if it is there."""
         _count("patch", f"{cluster.kind}/scale")
         path = _path(KINDS[cluster.kind], cluster.namespace, cluster.name) + "/scale"
         await self._merge(path, {"spec": {"replicas": replicas}}, SCALER)
@@ -221,8 +233,8 @@ class ClusterClient:
 
 
 def _lean(item: Object) -> Object:
-    """Leave out who manages which field, a third of most objects, but of clusters: who sets their size is told."""
-    if item.get("kind") != WORKER_CLUSTER.kind:
+    """Leave out who manages which field, a third of most objects, but where it tells who sets a size."""
+    if item.get("kind") not in (WORKER_CLUSTER.kind, WORKER_GROUP.kind):
         item.get("metadata", {}).pop("managedFields", None)
     return item
 

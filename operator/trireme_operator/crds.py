@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from trireme_operator.api import GROUP, JOB_MANAGER, VERSION, WORKER_CLUSTER, WORKER_JOB, Kind
+from trireme_operator.api import GROUP, JOB_MANAGER, VERSION, WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, Kind
 
 Schema = dict[str, Any]
 
@@ -184,6 +184,19 @@ def _autoscaling() -> Schema:
     )
 
 
+_WORKER_RESOURCES = _map(
+    "What one worker offers of Dask's abstract resources, such as GPU: 1; tasks that ask for some run only there.",
+    {"type": "number", "minimum": 0, "maximum": 1e18, "description": "The amount."},
+    16,
+)
+
+# A name that a command line could not hold would keep the whole cluster's workers from being made.
+_QUEUES = _list(
+    "Queues to consume; those that the application names if left out.",
+    _string("A queue.", minLength=1, pattern="^[^, ]+$"),
+    64,
+)
+
 _CONDITIONS = _list(
     "What is so, by the conventions of metav1.Condition.",
     {
@@ -217,6 +230,7 @@ def _cluster_spec() -> Schema:
             "What only Dask has.",
             {
                 "scheduler": _control("scheduler"),
+                "workerResources": _WORKER_RESOURCES,
                 "config": _free("Dask configuration for scheduler and workers, as in dask.yaml."),
             },
         ),
@@ -233,9 +247,7 @@ def _cluster_spec() -> Schema:
             "What only Celery has.",
             {
                 "app": _string("The application, as for `celery -A`.", minLength=1),
-                "queues": _list(
-                    "Queues to consume; those that the application names if left out.", _string("A queue."), 64
-                ),
+                "queues": _QUEUES,
                 "config": _free("Celery settings, in Celery's words."),
                 "broker": _control("broker"),
             },
@@ -278,19 +290,95 @@ def _cluster_spec() -> Schema:
 def worker_cluster() -> Schema:
     """Return the CRD of WorkerCluster."""
     spec = _cluster_spec()
-    status = _object(
-        "What the cluster is.",
+    endpoints = _list(
+        "Where the engine answers inside the cluster.",
+        _object("An address.", {"name": _string("What answers."), "url": _string("Where.", maxLength=1024)}),
+        8,
+    )
+    return _crd(
+        WORKER_CLUSTER,
+        "wc",
+        "Workers of one engine, and the control pod they answer to.",
+        spec,
+        _workers_status("What the cluster is.", {"endpoints": endpoints}),
+        columns=[("Engine", "string", ".spec.engine"), *_WORKERS_COLUMNS],
+        scale=True,
+    )
+
+
+def worker_group() -> Schema:
+    """Return the CRD of WorkerGroup."""
+    spec = _object(
+        "What the group should be; what is left out is as in the cluster, but for replicas and autoscaling.",
+        {
+            "clusterRef": _name_reference(
+                "The cluster that the workers join; the group ends with it.", "The WorkerCluster's name."
+            ),
+            "image": _string("Image of the workers.", minLength=1, maxLength=512),
+            "replicas": _integer("Workers; with autoscaling, how many there are at first.", 0, 1000, default=1),
+            "autoscaling": _autoscaling(),
+            "resources": _resources("A worker pod's total; what the engine's process may use follows from the limits."),
+            "drainSeconds": _integer("Seconds that a leaving worker may use to hand over its work.", 1, 86400),
+            "code": _code(),
+            "env": {
+                **_ENV,
+                "description": "Environment variables of the workers beside the cluster's, or in place of those of the"
+                " same name.",
+            },
+            "suspend": {
+                "type": "boolean",
+                "default": False,
+                "description": "Run no workers of this group for now.",
+            },
+            "dask": _object("What only groups of a Dask cluster have.", {"workerResources": _WORKER_RESOURCES}),
+            "celery": _object(
+                "What only groups of a Celery cluster have.",
+                {
+                    "queues": {
+                        **_QUEUES,
+                        "description": "Queues to consume, by which the group is sized; the cluster's if left out. "
+                        "Workers of a cluster that names no queues leave these alone.",
+                    }
+                },
+            ),
+            "values": _free("Anything else that the engine's chart offers, checked against its schema."),
+        },
+        required=["clusterRef"],
+        **{
+            "x-kubernetes-validations": [
+                _rule("self.clusterRef == oldSelf.clusterRef", "clusterRef can't change: make another group"),
+                _rule("!has(self.dask) || !has(self.celery)", "give the block of the cluster's engine only"),
+            ]
+        },
+    )
+    return _crd(
+        WORKER_GROUP,
+        "wg",
+        "Further workers of a WorkerCluster, with a size, resources and a place of their own.",
+        spec,
+        _workers_status("What the group is.", {}),
+        columns=[("Cluster", "string", ".spec.clusterRef.name"), *_WORKERS_COLUMNS],
+        scale=True,
+    )
+
+
+_WORKERS_COLUMNS = [
+    ("Desired", "integer", ".spec.replicas"),
+    ("Ready", "integer", ".status.readyReplicas"),
+    ("Status", "string", '.status.conditions[?(@.type=="Ready")].reason'),
+]
+
+
+def _workers_status(description: str, more: dict[str, Schema]) -> Schema:
+    return _object(
+        description,
         {
             "observedGeneration": _OBSERVED,
             "replicas": _integer("Worker pods that there are.", 0, 100000),
             "readyReplicas": _integer("Worker pods that are registered and take work.", 0, 100000),
             "selector": _string("Selects the worker pods.", maxLength=1024),
             "capacity": _map("What one worker offers, as derived from its limits.", _string("A figure.")),
-            "endpoints": _list(
-                "Where the engine answers inside the cluster.",
-                _object("An address.", {"name": _string("What answers."), "url": _string("Where.", maxLength=1024)}),
-                8,
-            ),
+            **more,
             "autoscaling": _object(
                 "What the autoscaler sees and does.",
                 {
@@ -312,20 +400,6 @@ def worker_cluster() -> Schema:
             ),
             "conditions": _CONDITIONS,
         },
-    )
-    return _crd(
-        WORKER_CLUSTER,
-        "wc",
-        "Workers of one engine, and the control pod they answer to.",
-        spec,
-        status,
-        columns=[
-            ("Engine", "string", ".spec.engine"),
-            ("Desired", "integer", ".spec.replicas"),
-            ("Ready", "integer", ".status.readyReplicas"),
-            ("Status", "string", '.status.conditions[?(@.type=="Ready")].reason'),
-        ],
-        scale=True,
     )
 
 
@@ -496,7 +570,7 @@ def _crd(
 def files() -> dict[Path, str]:
     """Return every generated file and its text."""
     found: dict[Path, str] = {}
-    for crd in (worker_cluster(), worker_job()):
+    for crd in (worker_cluster(), worker_group(), worker_job()):
         name = f"{crd['spec']['names']['plural']}.yaml"
         found[MANIFESTS / name] = _NOTE + _text(crd)
         # Kept when the chart is uninstalled: with a CRD go all its objects.

@@ -7,7 +7,16 @@ from datetime import datetime
 from typing import Protocol
 
 from trireme_operator import events
-from trireme_operator.api import LABEL_COMPONENT, LABEL_INSTANCE, POD, WORKER_CLUSTER, Key, Object
+from trireme_operator.api import (
+    GROUP_LABEL,
+    LABEL_COMPONENT,
+    LABEL_INSTANCE,
+    POD,
+    WORKER_CLUSTER,
+    WORKER_GROUP,
+    Key,
+    Object,
+)
 from trireme_operator.client import FAILURES
 from trireme_operator.plan.conditions import timestamp
 from trireme_operator.plan.departure import left_behind
@@ -17,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 # A node that goes takes some hundred pods with it at most.
 _MOST = 1000
+_WORKERS = ("worker", "group-worker")
 
 
 class Recorder(Protocol):
@@ -46,7 +56,7 @@ class Departures:
         labels = item["metadata"].get("labels", {})
         if self._gone is None or self._gone.full() or item["kind"] != POD.kind:
             return
-        if labels.get(LABEL_COMPONENT) == "worker" and (message := left_behind(item)):
+        if labels.get(LABEL_COMPONENT) in _WORKERS and (message := left_behind(item)):
             self._gone.put_nowait((item, message))
 
     async def run(self) -> None:
@@ -55,8 +65,9 @@ class Departures:
         while True:
             pod, message = await self._gone.get()
             metadata = pod["metadata"]
-            name = metadata["labels"].get(LABEL_INSTANCE, "")
-            cluster = self._store.get(Key(WORKER_CLUSTER.kind, metadata["namespace"], name))
+            labels = metadata["labels"]
+            kind, label = (WORKER_GROUP, GROUP_LABEL) if GROUP_LABEL in labels else (WORKER_CLUSTER, LABEL_INSTANCE)
+            cluster = self._store.get(Key(kind.kind, metadata["namespace"], labels.get(label, "")))
             # With the whole cluster goes all that was left, and nobody waits for it.
             if cluster is None or "deletionTimestamp" in cluster["metadata"]:
                 continue

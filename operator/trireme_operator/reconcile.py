@@ -9,10 +9,24 @@ from datetime import datetime
 from typing import NamedTuple
 
 from trireme_operator import events
-from trireme_operator.api import CONFIG_MAP, JOB, KINDS, POD, WORKER_CLUSTER, Key, Object, key_of, owned_by
+from trireme_operator.api import (
+    CONFIG_MAP,
+    JOB,
+    KINDS,
+    POD,
+    WORKER_CLUSTER,
+    WORKER_GROUP,
+    Key,
+    Object,
+    cluster_name,
+    is_group,
+    key_of,
+    owned_by,
+)
 from trireme_operator.charts import ChartProblem, Charts
 from trireme_operator.client import FAILURES, Client, Refused
 from trireme_operator.plan import cluster as cluster_plan
+from trireme_operator.plan import group as group_plan
 from trireme_operator.plan import job as job_plan
 from trireme_operator.plan.action import Patch, Plan
 from trireme_operator.plan.conditions import timestamp
@@ -43,7 +57,7 @@ class Decision(NamedTuple):
 
 
 class Reconciler:
-    """Brings clusters and jobs to what they should be.
+    """Brings clusters, groups and jobs to what they should be.
 
     Args:
         store: what was last seen.
@@ -72,7 +86,7 @@ class Reconciler:
         self._wanted: OrderedDict[str, tuple[list[Object], list[Object]]] = OrderedDict()
 
     async def reconcile(self, key: Key) -> float | None:
-        """Reconcile one cluster or job.
+        """Reconcile one cluster, group or job.
 
         Returns:
             Seconds after which to do so again though nothing is seen to change; None for never.
@@ -84,7 +98,8 @@ class Reconciler:
         item = self._store.get(key)
         if item is None or "deletionTimestamp" in item["metadata"] or job_plan.is_anothers(item):
             return None
-        decision = await (self._cluster(item) if key.kind == WORKER_CLUSTER.kind else self._job(item))
+        reconciles = {WORKER_CLUSTER.kind: self._cluster, WORKER_GROUP.kind: self._group}
+        decision = await reconciles.get(key.kind, self._job)(item)
         try:
             await self._execute(decision.plan)
         except Refused as refusal:
@@ -94,27 +109,44 @@ class Reconciler:
         await self._report(item, decision.status(None))
         return decision.plan.again
 
+    async def _group(self, group: Object) -> Decision:
+        cluster = self._cluster_of(group)
+        if cluster is None:
+            return self._refused(group, group_plan.no_cluster(group))
+        if patch := group_plan.adoption(group, cluster):
+            # First of all: from then on whatever is made ends with the cluster. It is asked for anew by that change.
+            return Decision(Plan(patch=[patch]), lambda _: None)
+        whole = group_plan.complete(group, cluster)
+        if problem := group_plan.unfit(group, cluster):
+            return self._refused(whole, problem)
+        return await self._workers(whole, [one for one in self._groups(cluster) if key_of(one) != key_of(group)])
+
     async def _cluster(self, cluster: Object) -> Decision:
+        if problem := cluster_plan.misplaced(cluster):
+            return self._refused(cluster, problem)
+        return await self._workers(cluster, self._groups(cluster))
+
+    def _refused(self, cluster: Object, problem: Trouble) -> Decision:
+        observed, now = self._observe(cluster), self._clock()
+        if not is_group(cluster):
+            observed = replace(observed, has_control=cluster_plan.control_key(cluster) in observed.objects)
+        return Decision(Plan(), lambda _: cluster_plan.status(cluster, observed, now, problem))
+
+    async def _workers(self, cluster: Object, groups: list[Object]) -> Decision:
+        """Decide about a cluster, or a group with all it takes from its cluster, beside other groups of that."""
         now = self._clock()
         metadata, engine = cluster["metadata"], cluster["spec"]["engine"]
         observed = self._observe(cluster)
-
-        def refused(problem: Trouble) -> Decision:
-            before = replace(observed, has_control=cluster_plan.control_key(cluster) in observed.objects)
-            return Decision(Plan(), lambda _: cluster_plan.status(cluster, before, now, problem))
-
-        if problem := cluster_plan.misplaced(cluster):
-            return refused(problem)
         try:
-            values = cluster_plan.values(cluster, self._registry)
+            values = cluster_plan.values(cluster, self._registry, groups)
             rendered = self._charts.render(engine, metadata["name"], metadata["namespace"], values)
         except ChartProblem as refusal:
-            return refused(Trouble("InvalidSpec", str(refusal)))
+            return self._refused(cluster, Trouble("InvalidSpec", str(refusal)))
         wanted = self._owned(cluster, rendered)
         for item in wanted:
             found = self._store.get(key_of(item))
             if found and not owned_by(found, cluster):
-                return refused(cluster_plan.taken(found))
+                return self._refused(cluster, cluster_plan.taken(found, cluster))
         has_control = cluster_plan.control_key(cluster) in map(key_of, wanted)
         trouble = None
         if cluster_plan.worth_a_closer_look(cluster, "Ready", now):
@@ -140,16 +172,35 @@ class Reconciler:
         return wanted
 
     def _observe(self, cluster: Object) -> cluster_plan.Observed:
-        pods = self._store.pods(cluster["metadata"]["namespace"], cluster["metadata"]["name"])
+        pods = self._store.pods(cluster["metadata"]["namespace"], cluster_name(cluster))
         observed = cluster_plan.Observed.of(cluster, self._store.owned(cluster), pods)
-        return replace(observed, scaling=self._scaling(cluster))
+        return replace(observed, scaling=self._scaling(cluster), answers=self._answers(cluster))
+
+    def _answers(self, group: Object) -> bool | None:
+        """Tell whether the engine of a group's cluster answers, as far as can be seen; None of a cluster."""
+        if not is_group(group):
+            return None
+        cluster = self._cluster_of(group)
+        found = {key_of(item): item for item in self._store.owned(cluster)} if cluster else {}
+        if cluster and (control := found.get(cluster_plan.control_key(cluster))):
+            return int(control.get("status", {}).get("readyReplicas", 0)) > 0
+        # Workers are made after their control pod: where they alone are there, it is elsewhere.
+        return bool(cluster and cluster_plan.worker_key(cluster) in found)
+
+    def _cluster_of(self, group: Object) -> Object | None:
+        """Return a group's cluster, unless it is about to go."""
+        found = self._store.get(Key(WORKER_CLUSTER.kind, group["metadata"]["namespace"], cluster_name(group)))
+        return found if found and "deletionTimestamp" not in found["metadata"] else None
+
+    def _groups(self, cluster: Object) -> list[Object]:
+        return self._store.groups(cluster["metadata"]["namespace"], cluster["metadata"]["name"])
 
     async def _look_closer(self, cluster: Object) -> Trouble | None:
         """Ask for what no object's status tells: a ConfigMap that pods wait for, a StatefulSet that can't make pods."""
         code = cluster["spec"].get("code", {}).get("configMap")
         if code and await self._client.get(CONFIG_MAP, cluster["metadata"]["namespace"], code) is None:
             return cluster_plan.missing_code("spec.code.configMap", code)
-        control = self._store.get(cluster_plan.control_key(cluster))
+        control = None if is_group(cluster) else self._store.get(cluster_plan.control_key(cluster))
         if control is None or control.get("status", {}).get("replicas"):
             return None
         message = await self._client.failed_create(control)

@@ -52,7 +52,9 @@ def parse(arguments: list[str], environment: dict[str, str] | None = None) -> Se
     def default(name: str, otherwise: str) -> str:
         return env.get(f"TRIREME_{name}", otherwise)
 
-    parser = argparse.ArgumentParser(prog="trireme-operator", description="Reconciles WorkerClusters and WorkerJobs.")
+    parser = argparse.ArgumentParser(
+        prog="trireme-operator", description="Reconciles WorkerClusters, WorkerGroups and WorkerJobs."
+    )
     parser.add_argument("--namespace", default=default("NAMESPACE", ""), help="the only namespace to look after")
     parser.add_argument(
         "--own-namespace", default=default("OWN_NAMESPACE", "trireme-system"), help="where the lease is"

@@ -4,7 +4,19 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import TypeVar
 
-from trireme_operator.api import JOB_LABEL, LABEL_INSTANCE, POD, WORKER_CLUSTER, WORKER_JOB, Key, Object, key_of
+from trireme_operator.api import (
+    GROUP_LABEL,
+    JOB_LABEL,
+    LABEL_INSTANCE,
+    POD,
+    WORKER_CLUSTER,
+    WORKER_GROUP,
+    WORKER_JOB,
+    Key,
+    Object,
+    cluster_name,
+    key_of,
+)
 
 
 class Store:
@@ -59,6 +71,17 @@ class Store:
         """Return the pods of a cluster and its drivers."""
         return [self._objects[key.kind][key] for key in sorted(self._pods.get((namespace, cluster), ()))]
 
+    def groups(self, namespace: str, cluster: str) -> list[Object]:
+        """Return the groups of a cluster, by name, but for those that are about to go."""
+        found = [
+            group
+            for group in self._objects[WORKER_GROUP.kind].values()
+            if group["metadata"]["namespace"] == namespace
+            and cluster_name(group) == cluster
+            and "deletionTimestamp" not in group["metadata"]
+        ]
+        return sorted(found, key=lambda group: str(group["metadata"]["name"]))
+
     def of_kind(self, kind: str) -> list[Object]:
         """Return all objects of a kind."""
         return list(self._objects[kind].values())
@@ -85,26 +108,31 @@ def _version(item: Object | None) -> str | None:
     return item["metadata"].get("resourceVersion") if item else None
 
 
-def concerned(item: Object, jobs: Iterable[Object]) -> set[Key]:
-    """Return the clusters and jobs to look at when an object came, changed or went.
+def concerned(item: Object, borrowers: Iterable[Object]) -> set[Key]:
+    """Return the clusters, groups and jobs to look at when an object came, changed or went.
 
     Args:
         item: the object.
-        jobs: every WorkerJob, for those that borrow a cluster.
+        borrowers: every WorkerJob and WorkerGroup, for those that refer to a cluster.
     """
     key = key_of(item)
     if key.kind == WORKER_JOB.kind:
         return {key}
     found: set[Key] = set()
-    if key.kind == WORKER_CLUSTER.kind:
-        found.add(key)
+    if key.kind in (WORKER_CLUSTER.kind, WORKER_GROUP.kind):
+        # What a group takes for itself, such as queues, the other workers of its cluster have to know.
+        cluster = Key(WORKER_CLUSTER.kind, key.namespace, cluster_name(item))
+        found |= {key, cluster}
         found |= {
-            key_of(job)
-            for job in jobs
-            if job["metadata"]["namespace"] == key.namespace
-            and job["spec"].get("clusterRef", {}).get("name") == key.name
+            key_of(one)
+            for one in borrowers
+            if one["metadata"]["namespace"] == key.namespace
+            and one["spec"].get("clusterRef", {}).get("name") == cluster.name
+            and key.kind in (WORKER_CLUSTER.kind, one["kind"])
         }
     labels = item["metadata"].get("labels", {})
+    if name := labels.get(GROUP_LABEL):
+        return {*found, Key(WORKER_GROUP.kind, key.namespace, name)}
     if name := labels.get(JOB_LABEL):
         found.add(Key(WORKER_JOB.kind, key.namespace, name))
     if name := labels.get(LABEL_INSTANCE):

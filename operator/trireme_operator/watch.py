@@ -4,14 +4,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from trireme_operator.api import SELECTOR, WATCHED, WORKER_CLUSTER, WORKER_JOB, Key, Kind, Object, key_of
+from trireme_operator.api import SELECTOR, WATCHED, WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, Key, Kind, Object, key_of
 from trireme_operator.client import FAILURES, ClusterClient
 from trireme_operator.store import Store, concerned
 
 logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
-_OWN = (WORKER_CLUSTER, WORKER_JOB)
+_OWN = (WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB)
 
 
 class Watches:
@@ -86,5 +86,6 @@ class Watches:
         self._ask_for(item)
 
     def _ask_for(self, item: Object) -> None:
-        for key in concerned(item, self._store.of_kind(WORKER_JOB.kind)):
+        borrowers = [*self._store.of_kind(WORKER_JOB.kind), *self._store.of_kind(WORKER_GROUP.kind)]
+        for key in concerned(item, borrowers):
             self._ask(key)

@@ -37,6 +37,14 @@ def _nothing(_: Driver) -> list[Object]:
     return []
 
 
+def _fit(_: Object) -> str:
+    return ""
+
+
+def _alone(_: Object, __: Sequence[Object]) -> Object:
+    return {}
+
+
 @dataclass(frozen=True)
 class Adapter:
     """One engine.
@@ -54,6 +62,8 @@ class Adapter:
         driver_env: further variables of a driver.
         monitor: component that tells the demand where the control pod is elsewhere; empty if none does.
         autoscaled: the chart's values for clusters with spec.autoscaling.
+        beside: the chart's values for a cluster beside groups: of its spec and theirs.
+        unfit: says what is wrong with a group of its spec, as a field and what to do; empty if nothing is.
     """
 
     name: str
@@ -68,3 +78,5 @@ class Adapter:
     driver_env: Callable[[Driver], Sequence[Object]] = _nothing
     monitor: str = ""
     autoscaled: Object = field(default_factory=dict)
+    beside: Callable[[Object, Sequence[Object]], Object] = _alone
+    unfit: Callable[[Object], str] = _fit

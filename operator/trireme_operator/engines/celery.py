@@ -7,6 +7,21 @@ from trireme_operator.api import STATEFUL_SET, Object
 from trireme_operator.engines.adapter import Adapter, Endpoint
 from trireme_operator.engines.demand import Demand, Nonsense, count, workers_for
 
+
+def _left_to_groups(cluster: Object, groups: Sequence[Object]) -> Object:
+    """Leave the groups' queues to them, unless the cluster says itself which its own workers consume."""
+    if cluster.get("celery", {}).get("queues"):
+        return {}
+    queues = {queue for group in groups for queue in group.get("celery", {}).get("queues", ())}
+    return {"excludeQueues": sorted(queues)} if queues else {}
+
+
+def _unfit(group: Object) -> str:
+    if "autoscaling" not in group or group.get("celery", {}).get("queues"):
+        return ""
+    return "spec.celery.queues: a group with spec.autoscaling is sized by queues of its own: name them here"
+
+
 CELERY = Adapter(
     name="celery",
     control="broker",
@@ -19,6 +34,8 @@ CELERY = Adapter(
     shared_volumes=("code",),
     monitor="monitor",
     autoscaled={"monitor": {"enabled": True}},
+    beside=_left_to_groups,
+    unfit=_unfit,
 )
 
 # Kombu parts queue and priority so, in as many as ten lists a queue; those that are not used are not there.

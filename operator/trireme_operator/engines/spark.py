@@ -47,6 +47,15 @@ def _most_cores(driver: Driver) -> int | None:
     return max(1, int(workers) // 2) * int(cores)
 
 
+def _unfit(group: Object) -> str:
+    if "autoscaling" not in group:
+        return ""
+    return (
+        "spec.autoscaling: executors run on any worker with room for them, so only the cluster's own workers are sized"
+        " by them: set spec.replicas here, and spec.autoscaling of the WorkerCluster"
+    )
+
+
 SPARK = Adapter(
     name="spark",
     control="master",
@@ -58,6 +67,7 @@ SPARK = Adapter(
     shared_env=("POD_IP", "SPARK_LOCAL_HOSTNAME", "SPARK_MASTER", "SPARK_CONF_DIR"),
     shared_volumes=("code", "conf"),
     driver_env=_driver_env,
+    unfit=_unfit,
 )
 
 _ALIVE = "ALIVE"

@@ -1,4 +1,4 @@
-"""What to do about a WorkerCluster."""
+"""What to do about a WorkerCluster, or about a WorkerGroup that has all it takes from its cluster (see group.py)."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -10,6 +10,7 @@ from trireme_operator.api import (
     CAPACITY_ANNOTATION,
     CHART_KINDS,
     DEPLOYMENT,
+    GROUP_LABEL,
     LABEL_COMPONENT,
     LABEL_INSTANCE,
     LABEL_MANAGED_BY,
@@ -18,6 +19,8 @@ from trireme_operator.api import (
     PART_OF,
     Key,
     Object,
+    cluster_name,
+    is_group,
     key_of,
     owned_by,
     owner_reference,
@@ -50,6 +53,7 @@ class Observed:
         pods: its pods, of every component.
         trouble: what a closer look found, where no object's status tells.
         has_control: whether its chart renders a control pod; not so when the broker is elsewhere.
+        answers: whether the engine of a group's cluster answers; None for a cluster, whose own objects tell.
         scaling: what the autoscaler says; None if nothing yet.
     """
 
@@ -57,6 +61,7 @@ class Observed:
     pods: Sequence[Object] = ()
     trouble: Trouble | None = None
     has_control: bool = True
+    answers: bool | None = None
     scaling: Scaling | None = None
 
     @classmethod
@@ -80,15 +85,18 @@ def misplaced(cluster: Object) -> Trouble | None:
     """Return what is wrong with spec.values that no schema can tell."""
     if "replicas" in cluster["spec"].get("values", {}):
         return Trouble("InvalidSpec", "spec.values.replicas: set spec.replicas instead, the one size of a cluster")
+    if "cluster" in cluster["spec"].get("values", {}):
+        return Trouble("InvalidSpec", "spec.values.cluster: make a WorkerGroup instead, whose spec.clusterRef names it")
     return None
 
 
-def values(cluster: Object, registry: str = "") -> Object:
+def values(cluster: Object, registry: str = "", groups: Sequence[Object] = ()) -> Object:
     """Return the chart values that a WorkerCluster stands for; spec.values goes last.
 
     Args:
-        cluster: the WorkerCluster.
+        cluster: the WorkerCluster, or a group of one.
         registry: where the images are that it does not name; empty for the chart's own names.
+        groups: the other WorkerGroups of the cluster.
     """
     spec = cluster["spec"]
     engine = adapter(cluster)
@@ -96,9 +104,12 @@ def values(cluster: Object, registry: str = "") -> Object:
     found |= {name: deepcopy(spec[name]) for name in _COPIED if name in spec}
     found["replicas"] = desired_replicas(cluster)
     if "autoscaling" in spec:
-        found = _overlay(found, engine.autoscaled)
-    found = _overlay(found, spec.get(engine.name, {}))
-    found = _overlay(found, spec.get("values", {}))
+        found = overlay(found, engine.autoscaled)
+    found = overlay(found, spec.get(engine.name, {}))
+    found = overlay(found, engine.beside(spec, [group["spec"] for group in groups]))
+    found = overlay(found, spec.get("values", {}))
+    if is_group(cluster):
+        found["cluster"] = cluster_name(cluster)
     if engine.has_password and not (isinstance(found.get("auth"), dict) and found["auth"].get("existingSecret")):
         # The chart would make a new password at each rendering.
         found["auth"] = {"existingSecret": secret_name(cluster)}
@@ -112,16 +123,17 @@ def _in_registry(images: Object, registry: str) -> Object:
     }
 
 
-def _overlay(below: Object, above: Object) -> Object:
+def overlay(below: Object, above: Object) -> Object:
+    """Return a map with another one's entries put over its own, map by map; the lower one is changed."""
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(below.get(key), dict)
-        below[key] = _overlay(below[key], value) if both else deepcopy(value)
+        below[key] = overlay(below[key], value) if both else deepcopy(value)
     return below
 
 
 def secret_name(cluster: Object) -> str:
     """Return the name of the Secret with the cluster's password."""
-    return f"{cluster['metadata']['name']}-auth"
+    return f"{cluster_name(cluster)}-auth"
 
 
 def secret(cluster: Object, password: str) -> Object:
@@ -138,14 +150,13 @@ def secret(cluster: Object, password: str) -> Object:
 
 
 def _owned(item: Object, cluster: Object) -> Object:
-    name, namespace = cluster["metadata"]["name"], cluster["metadata"]["namespace"]
     metadata = {
         **item["metadata"],
-        "namespace": namespace,
+        "namespace": cluster["metadata"]["namespace"],
         "ownerReferences": [owner_reference(cluster)],
         "labels": {
             LABEL_NAME: cluster["spec"]["engine"],
-            LABEL_INSTANCE: name,
+            LABEL_INSTANCE: cluster_name(cluster),
             LABEL_PART_OF: PART_OF,
             **item["metadata"].get("labels", {}),
             LABEL_MANAGED_BY: MANAGER,
@@ -166,8 +177,8 @@ def worker_key(cluster: Object) -> Key:
 
 def control_key(cluster: Object) -> Key:
     """Return the key of the controller of a cluster's control pod."""
-    engine, metadata = adapter(cluster), cluster["metadata"]
-    return Key(engine.control_kind.kind, metadata["namespace"], f"{metadata['name']}-{engine.control}")
+    engine = adapter(cluster)
+    return Key(engine.control_kind.kind, cluster["metadata"]["namespace"], f"{cluster_name(cluster)}-{engine.control}")
 
 
 def monitor_key(cluster: Object) -> Key:
@@ -188,9 +199,10 @@ def plan(cluster: Object, wanted: list[Object], observed: Observed, password: st
     """
     keys = {key_of(item) for item in wanted}
     # Whether it has one can't be seen: it is made with the first objects, and when something holds the cluster up.
+    has_secret = adapter(cluster).has_password and not is_group(cluster)
     may_lack_secret = not observed.objects or worth_a_closer_look(cluster, "Ready", now)
     return Plan(
-        create=[secret(cluster, password)] if adapter(cluster).has_password and may_lack_secret else [],
+        create=[secret(cluster, password)] if has_secret and may_lack_secret else [],
         apply=wanted,
         delete=[
             Delete(_PRUNED[key.kind], key.namespace, key.name, item["metadata"]["uid"])
@@ -201,12 +213,13 @@ def plan(cluster: Object, wanted: list[Object], observed: Observed, password: st
     )
 
 
-def taken(item: Object) -> Trouble:
-    """Say that an object's name is in use by something that is not this cluster's."""
+def taken(item: Object, cluster: Object) -> Trouble:
+    """Say that an object's name is in use by something that is not this cluster's, or this group's."""
+    this = "this group" if is_group(cluster) else "this cluster"
     return Trouble(
         "NameTaken",
-        f"a {item['kind']} {item['metadata']['name']} is there already and is not this cluster's: "
-        "delete it, or name this cluster otherwise",
+        f"a {item['kind']} {item['metadata']['name']} is there already and is not {this}'s: "
+        f"delete it, or name {this} otherwise",
     )
 
 
@@ -241,15 +254,12 @@ def status(cluster: Object, observed: Observed, now: datetime, problem: Trouble 
         now: the time.
         problem: why nothing can be done about it before the spec, or something else, is changed.
     """
-    engine = adapter(cluster)
     workers = observed.objects.get(worker_key(cluster), {})
     counts = workers.get("status", {})
-    control = control_key(cluster)
-    host = f"{control.name}.{control.namespace}.svc"
     conditions = [
         _ready(cluster, observed, problem),
         _progressing(cluster, observed, problem),
-        Condition("Suspended", True, "Suspended", "spec.suspend holds the workers at 0")
+        Condition("Suspended", True, "Suspended", scaling.held_at_0(cluster))
         if cluster["spec"].get("suspend")
         else Condition("Suspended", False, "NotSuspended", "spec.suspend is false"),
     ]
@@ -263,21 +273,34 @@ def status(cluster: Object, observed: Observed, now: datetime, problem: Trouble 
         "observedGeneration": cluster["metadata"]["generation"],
         "replicas": int(counts.get("replicas", 0)),
         "readyReplicas": int(counts.get("readyReplicas", 0)),
-        "selector": ",".join(
-            f"{label}={value}"
-            for label, value in (
-                (LABEL_NAME, engine.name),
-                (LABEL_INSTANCE, cluster["metadata"]["name"]),
-                (LABEL_COMPONENT, "worker"),
-            )
-        ),
+        "selector": ",".join(f"{label}={value}" for label, value in worker_labels(cluster).items()),
         "capacity": offered_by(workers),
         **({"autoscaling": sized} if sized else {}),
-        "endpoints": [{"name": point.name, "url": point.url.format(host=host)} for point in engine.endpoints]
-        if observed.has_control
-        else [],
+        **({} if is_group(cluster) else {"endpoints": _endpoints(cluster) if observed.has_control else []}),
         "conditions": merge(before, conditions, cluster["metadata"]["generation"], timestamp(now)),
     }
+
+
+def _endpoints(cluster: Object) -> list[Object]:
+    control = control_key(cluster)
+    host = f"{control.name}.{control.namespace}.svc"
+    return [{"name": point.name, "url": point.url.format(host=host)} for point in adapter(cluster).endpoints]
+
+
+def worker_labels(cluster: Object) -> Object:
+    """Return the labels by which the pods of a cluster's own workers are told, or of a group's."""
+    instance, name = cluster_name(cluster), cluster["metadata"]["name"]
+    if is_group(cluster):
+        return {LABEL_INSTANCE: instance, LABEL_COMPONENT: "group-worker", GROUP_LABEL: name}
+    return {LABEL_NAME: cluster["spec"]["engine"], LABEL_INSTANCE: instance, LABEL_COMPONENT: "worker"}
+
+
+def workers_among(pods: Sequence[Object], cluster: Object) -> list[Object]:
+    """Return those of the pods of one cluster that are its own workers, or a group's."""
+    wanted = {label: worker_labels(cluster).get(label) for label in (LABEL_COMPONENT, GROUP_LABEL)}
+    return [
+        pod for pod in pods if all(pod["metadata"]["labels"].get(label) == value for label, value in wanted.items())
+    ]
 
 
 def offered_by(workers: Object) -> Object:
@@ -296,21 +319,24 @@ def of_component(pods: Sequence[Object], component: str) -> list[Object]:
 
 def _ready(cluster: Object, observed: Observed, problem: Trouble | None) -> Condition:
     """Ready means that work is done: the engine answers, and at least one worker takes work if any should."""
+    if problem:
+        return Condition("Ready", False, problem.reason, problem.message)
+    if cluster["spec"].get("suspend"):
+        return Condition("Ready", False, "Suspended", scaling.held_at_0(cluster))
     engine, desired = adapter(cluster), desired_replicas(cluster)
     control = observed.objects.get(control_key(cluster), {})
     workers = observed.objects.get(worker_key(cluster), {})
     answers = not observed.has_control or int(control.get("status", {}).get("readyReplicas", 0)) > 0
-    if problem:
-        return Condition("Ready", False, problem.reason, problem.message)
-    if cluster["spec"].get("suspend"):
-        return Condition("Ready", False, "Suspended", "spec.suspend holds the workers at 0")
-    if not answers:
+    if observed.answers is False:
+        what = f"the {engine.control} of WorkerCluster {cluster_name(cluster)} is not ready: see its conditions"
+        return _not_ready(Trouble("ClusterNotReady", what))
+    if not (observed.answers or answers):
         fields = Fields(engine.control_image, f"spec.{engine.name}.{engine.control}.resources")
         pods = of_component(observed.pods, engine.control)
         found = of_deployment(control) or of_pods(pods, fields) or observed.trouble
         return _not_ready(found or Trouble("ControlNotReady", f"the {engine.control} is not ready yet"))
     if int(workers.get("status", {}).get("readyReplicas", 0)) == 0 and (desired > 0 or not workers):
-        found = _workers_trouble(observed, workers)
+        found = _workers_trouble(cluster, observed, workers)
         return _not_ready(found or Trouble(NO_WORKERS, f"no worker of {desired} is ready yet"))
     return Condition("Ready", True, "Ready", f"the {engine.control} answers, and workers are ready")
 
@@ -319,8 +345,8 @@ def _not_ready(trouble: Trouble) -> Condition:
     return Condition("Ready", False, trouble.reason, trouble.message)
 
 
-def _workers_trouble(observed: Observed, workers: Object) -> Trouble | None:
-    return of_deployment(workers) or of_pods(of_component(observed.pods, "worker"), _WORKER) or observed.trouble
+def _workers_trouble(cluster: Object, observed: Observed, workers: Object) -> Trouble | None:
+    return of_deployment(workers) or of_pods(workers_among(observed.pods, cluster), _WORKER) or observed.trouble
 
 
 def _progressing(cluster: Object, observed: Observed, problem: Trouble | None) -> Condition:
@@ -333,6 +359,6 @@ def _progressing(cluster: Object, observed: Observed, problem: Trouble | None) -
         return Condition("Progressing", False, problem.reason, "nothing changes before that is mended: see Ready")
     if seen and reached:
         return Condition("Progressing", False, "Settled", "as many workers are ready as are desired")
-    if found := _workers_trouble(observed, workers):
+    if found := _workers_trouble(cluster, observed, workers):
         return Condition("Progressing", True, found.reason, found.message)
     return Condition("Progressing", True, "WorkersChanging", f"workers come or go, until {desired} are ready")

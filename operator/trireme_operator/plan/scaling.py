@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from trireme_operator.api import Object
+from trireme_operator.api import Object, is_group
 from trireme_operator.plan.conditions import Condition, find, moment, timestamp
 
 CONDITION = "AutoscalingActive"
@@ -37,6 +37,11 @@ class Scaling:
 def is_on(cluster: Object) -> bool:
     """Tell whether a cluster is to be sized by its work now."""
     return "autoscaling" in cluster["spec"] and not cluster["spec"].get("suspend")
+
+
+def held_at_0(cluster: Object) -> str:
+    """Say why there are no workers while a cluster, or a group or the cluster that it is of, is suspended."""
+    return f"spec.suspend{', here or of the cluster,' if is_group(cluster) else ''} holds the workers at 0"
 
 
 def sets_size(cluster: Object) -> bool:
@@ -83,7 +88,7 @@ def condition(cluster: Object, scaling: Scaling | None) -> Condition | None:
     if "autoscaling" not in cluster["spec"]:
         return None
     if cluster["spec"].get("suspend"):
-        return Condition(CONDITION, False, "Suspended", "spec.suspend holds the workers at 0")
+        return Condition(CONDITION, False, "Suspended", held_at_0(cluster))
     if scaling is None:
         before = find(cluster, CONDITION)
         if before and before["reason"] != "Suspended":

@@ -92,7 +92,7 @@ def test_dask_workers_offer_abstract_resources(render: Render) -> None:
     assert {name: float(amount) for name, amount in pairs.items()} == offers
 
 
-@pytest.mark.parametrize("offers", [{"GPU": 0}, {"GPU": "1"}, {"a b": 1}, {"a=b": 1}])
+@pytest.mark.parametrize("offers", [{"GPU": -1}, {"GPU": "1"}, {"a b": 1}, {"a=b": 1}])
 def test_abstract_resources_that_dask_could_not_read_are_refused(render: Render, offers: Object) -> None:
     with pytest.raises(HelmValuesError, match="'/workerResources"):
         render("dask", {"workerResources": offers})

@@ -40,6 +40,17 @@ def cluster(engine: str = "dask", name: str = "numbers", status: Object | None =
     return found if status is None else {**found, "status": status}
 
 
+def group(name: str = "big", status: Object | None = None, cluster: str = "numbers", **spec: Any) -> Object:
+    """Make a WorkerGroup of the cluster `numbers`."""
+    found: Object = {
+        "apiVersion": API_VERSION,
+        "kind": "WorkerGroup",
+        "metadata": {"name": name, "namespace": NAMESPACE, "uid": f"uid-group-{name}", "generation": 2},
+        "spec": {"clusterRef": {"name": cluster}, **spec},
+    }
+    return found if status is None else {**found, "status": status}
+
+
 def job(name: str = "mean", status: Object | None = None, driver: Object | None = None, **spec: Any) -> Object:
     """Make a WorkerJob; it borrows the cluster `numbers` unless it is given a clusterTemplate."""
     if "clusterTemplate" not in spec:
@@ -114,6 +125,7 @@ def closed(schema: Any) -> Any:
 
 STATUS = {
     "WorkerCluster": status_validator(crds.worker_cluster()),
+    "WorkerGroup": status_validator(crds.worker_group()),
     "WorkerJob": status_validator(crds.worker_job()),
 }
 
@@ -345,7 +357,7 @@ class Twin:
         """Reconcile and let the controllers work until nothing moves any more."""
         for _ in range(50):
             done = len(self.writes)
-            for key in [key for key in self.objects if key.kind in ("WorkerCluster", "WorkerJob")]:
+            for key in [key for key in self.objects if key.kind in ("WorkerCluster", "WorkerGroup", "WorkerJob")]:
                 try:
                     await self.reconciler().reconcile(key)
                 except Crash:

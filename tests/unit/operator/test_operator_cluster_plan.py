@@ -553,7 +553,7 @@ def test_the_size_of_a_cluster_is_no_chart_value(spec: Object, wrong: bool) -> N
 
 
 def test_troubles_say_what_to_do() -> None:
-    name_taken = taken(config_map("numbers-conf"))
+    name_taken = taken(config_map("numbers-conf"), cluster())
     assert name_taken.reason == "NameTaken"
     assert "ConfigMap numbers-conf" in name_taken.message
     found = missing_code("spec.code.configMap", "tasks")

@@ -11,13 +11,17 @@ import yaml
 from operating import CHARTS, STAMP, closed, cluster, condition, job, schema_of
 
 from trireme_operator import crds
-from trireme_operator.api import CHART_KINDS, JOB_MANAGER, WORKER_CLUSTER, WORKER_JOB, Kind, Object
+from trireme_operator.api import CHART_KINDS, JOB_MANAGER, WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, Kind, Object
 from trireme_operator.engines import ENGINES
 from trireme_operator.plan.job import is_anothers
 from trireme_operator.quantity import number
 
 TOP = CHARTS.parent
-CRDS = {"WorkerCluster": crds.worker_cluster(), "WorkerJob": crds.worker_job()}
+CRDS = {
+    "WorkerCluster": crds.worker_cluster(),
+    "WorkerGroup": crds.worker_group(),
+    "WorkerJob": crds.worker_job(),
+}
 SAMPLES = sorted((TOP / "manifests" / "samples").glob("*.yaml"))
 every_crd = pytest.mark.parametrize("kind", CRDS)
 
@@ -109,7 +113,7 @@ def test_every_field_that_is_required_is_one(kind: str) -> None:
         assert set(field.get("required", [])) <= field.get("properties", {}).keys(), path
 
 
-@pytest.mark.parametrize(("kind", "short"), [(WORKER_CLUSTER, "wc"), (WORKER_JOB, "wj")])
+@pytest.mark.parametrize(("kind", "short"), [(WORKER_CLUSTER, "wc"), (WORKER_GROUP, "wg"), (WORKER_JOB, "wj")])
 def test_names(kind: Kind, short: str) -> None:
     crd = CRDS[kind.kind]
     assert crd["metadata"]["name"] == f"{kind.plural}.{kind.group}"
@@ -121,19 +125,17 @@ def test_names(kind: Kind, short: str) -> None:
     assert (crd["spec"]["group"], crd["spec"]["scope"]) == (kind.group, "Namespaced")
 
 
-def test_only_a_cluster_has_a_scale() -> None:
+def test_what_has_workers_has_a_scale() -> None:
     found = {kind: crd["spec"]["versions"][0]["subresources"] for kind, crd in CRDS.items()}
-    assert found == {
-        "WorkerCluster": {
-            "status": {},
-            "scale": {
-                "specReplicasPath": ".spec.replicas",
-                "statusReplicasPath": ".status.replicas",
-                "labelSelectorPath": ".status.selector",
-            },
+    scaled = {
+        "status": {},
+        "scale": {
+            "specReplicasPath": ".spec.replicas",
+            "statusReplicasPath": ".status.replicas",
+            "labelSelectorPath": ".status.selector",
         },
-        "WorkerJob": {"status": {}},
     }
+    assert found == {"WorkerCluster": scaled, "WorkerGroup": scaled, "WorkerJob": {"status": {}}}
 
 
 @every_crd
@@ -169,7 +171,11 @@ def test_an_engine_is_fixed_in_a_jobs_template_too() -> None:
 
 
 def test_bounds_and_directions_are_those_of_autoscaling_v2() -> None:
-    for kind, path in (("WorkerCluster", ".spec"), ("WorkerJob", ".spec.clusterTemplate.spec")):
+    for kind, path in (
+        ("WorkerCluster", ".spec"),
+        ("WorkerGroup", ".spec"),
+        ("WorkerJob", ".spec.clusterTemplate.spec"),
+    ):
         found = dict(fields(kind))
         autoscaling = found[f"{path}.autoscaling"]
         (rule,) = autoscaling["x-kubernetes-validations"]
@@ -342,7 +348,7 @@ def test_generated_files_match() -> None:
     assert {path.relative_to(crds.TOP).as_posix() for path in found} == {
         f"{folder}/{name}.yaml"
         for folder in ("manifests/crds", "charts/trireme/templates/crds")
-        for name in ("workerclusters", "workerjobs")
+        for name in ("workerclusters", "workergroups", "workerjobs")
     }
     for path, text in found.items():
         # From where these tests are, wherever the operator is installed.

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from operating import NAMESPACE, cluster, job, owned
+from operating import NAMESPACE, cluster, group, job, owned
 
 from trireme_operator.api import CONFIG_MAP, JOB, Key, Object, key_of, owned_by, owner_reference
 from trireme_operator.store import Store, concerned
@@ -136,24 +136,31 @@ def test_pods_are_found_by_their_cluster() -> None:
 
 
 def labelled(kind: str, **labels: Any) -> Object:
-    found = {"trireme.dev/job": labels.pop("job", None), "app.kubernetes.io/instance": labels.pop("instance", None)}
-    marks = {name: value for name, value in found.items() if value}
+    names = {"job": "trireme.dev/job", "group": "trireme.dev/group", "instance": "app.kubernetes.io/instance"}
+    marks = {names[name]: value for name, value in labels.items()}
     return {"kind": kind, "metadata": {"name": "x", "namespace": NAMESPACE, "labels": marks}}
 
 
-JOBS = [
+BORROWERS = [
     job("borrows"),
     job("other", clusterRef={"name": "another"}),
     job("owns", clusterTemplate={"spec": {"engine": "dask"}}),
     {**job("elsewhere"), "metadata": {"name": "elsewhere", "namespace": "elsewhere", "uid": "e"}},
+    group("big"),
+    group("small"),
+    group("others", cluster="another"),
 ]
+NUMBERS = {("WorkerCluster", "numbers"), ("WorkerGroup", "big"), ("WorkerGroup", "small")}
 
 
 @pytest.mark.parametrize(
     ("item", "expected"),
     [
         (job("mean"), {("WorkerJob", "mean")}),
-        (cluster(), {("WorkerCluster", "numbers"), ("WorkerJob", "borrows")}),
+        (cluster(), {*NUMBERS, ("WorkerJob", "borrows")}),
+        (group("big"), NUMBERS),
+        (group("new", cluster="none"), {("WorkerGroup", "new"), ("WorkerCluster", "none")}),
+        (labelled("Pod", instance="numbers", group="big"), {("WorkerGroup", "big")}),
         (cluster(name="lonely"), {("WorkerCluster", "lonely")}),
         (labelled("Deployment", instance="numbers"), {("WorkerCluster", "numbers")}),
         (labelled("ConfigMap", job="mean"), {("WorkerJob", "mean")}),
@@ -163,13 +170,13 @@ JOBS = [
     ],
 )
 def test_whom_a_change_concerns(item: Object, expected: set[tuple[str, str]]) -> None:
-    assert concerned(item, JOBS) == {key(kind, name) for kind, name in expected}
+    assert concerned(item, BORROWERS) == {key(kind, name) for kind, name in expected}
 
 
 def test_a_jobs_own_cluster_concerns_it() -> None:
     item = cluster(name="owns")
     item["metadata"]["labels"] = {"trireme.dev/job": "owns"}
-    assert concerned(item, JOBS) == {key("WorkerCluster", "owns"), key("WorkerJob", "owns")}
+    assert concerned(item, BORROWERS) == {key("WorkerCluster", "owns"), key("WorkerJob", "owns")}
 
 
 def test_keys_and_references() -> None:
