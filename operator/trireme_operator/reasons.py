@@ -13,7 +13,9 @@ TOP = Path(__file__).resolve().parents[2]
 DOCUMENT = TOP / "docs" / "conditions.md"
 
 _CLUSTER = "WorkerCluster"
+_GROUP = "WorkerGroup"
 _JOB = "WorkerJob"
+_WORKERS = (_CLUSTER, _GROUP)
 
 
 class Told(Enum):
@@ -62,11 +64,11 @@ class Reason:
 
 
 TYPES = (
-    Type("Ready", (_CLUSTER,), "the engine answers and, where workers are desired, at least one takes work"),
-    Type("Progressing", (_CLUSTER,), "workers come or go"),
-    Type("Suspended", (_CLUSTER, _JOB), "`spec.suspend` is true"),
-    Type("AutoscalingActive", (_CLUSTER,), "the demand is read, and the size follows it"),
-    Type("ScalingContended", (_CLUSTER,), "two set the size in turn; the condition is there only then"),
+    Type("Ready", _WORKERS, "the engine answers and, where workers are desired, at least one takes work"),
+    Type("Progressing", _WORKERS, "workers come or go"),
+    Type("Suspended", (*_WORKERS, _JOB), "`spec.suspend` is true, the group's own or its cluster's"),
+    Type("AutoscalingActive", _WORKERS, "the demand is read, and the size follows it"),
+    Type("ScalingContended", _WORKERS, "two set the size in turn; the condition is there only then"),
     Type("ClusterReady", (_JOB,), "the cluster that the job uses is Ready; reason and message are the cluster's"),
     Type("DriverRunning", (_JOB,), "the driver's pod runs"),
     Type("Complete", (_JOB,), "the driver ended with exit code 0; terminal, as in `batch/v1`"),
@@ -89,6 +91,13 @@ REASONS = (
         Told.NO,
         "the scheduler, master or broker is not ready yet",
         "wait; if it stays so, look at the control pod: `kubectl describe pod`, `kubectl logs`",
+    ),
+    Reason(
+        "ClusterNotReady",
+        ("Ready",),
+        Told.NO,
+        "the scheduler, master or broker of the group's cluster is not ready yet",
+        "wait; if it stays so, look at the conditions of the WorkerCluster",
     ),
     Reason(
         "NoWorkers",
@@ -148,6 +157,13 @@ REASONS = (
         Told.WARNING,
         "the ConfigMap with the code is not there",
         "create it in the same namespace; everything goes on by itself then",
+    ),
+    Reason(
+        "ClusterNotFound",
+        ("Ready", "Progressing"),
+        Told.WARNING,
+        "there is no WorkerCluster of the name in a group's `spec.clusterRef`; workers that are there stay",
+        "create it; a group for another cluster is another group",
     ),
     Reason(
         "NotFound",
