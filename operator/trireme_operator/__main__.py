@@ -11,6 +11,7 @@ import uuid
 from datetime import UTC, datetime
 
 import uvloop
+from prometheus_client import REGISTRY
 
 from trireme_operator import logs, metrics, settings
 from trireme_operator.api import WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, Key
@@ -19,6 +20,7 @@ from trireme_operator.autoscale.sources import Sources
 from trireme_operator.charts import Charts, HelmCommand, InProcess
 from trireme_operator.client import FAILURES, ClusterClient, Refused
 from trireme_operator.departures import Departures
+from trireme_operator.inventory import Inventory
 from trireme_operator.lease import Leadership
 from trireme_operator.queue import Queue
 from trireme_operator.reconcile import Reconciler
@@ -59,7 +61,6 @@ async def _work(queue: Queue, reconciler: Reconciler) -> None:
                 queue.add_after(key, again)
             metrics.RECONCILES.labels(key.kind, "success").inc()
         metrics.RECONCILE_SECONDS.labels(key.kind).observe(time.monotonic() - start)
-        metrics.QUEUE_LENGTH.set(len(queue))
 
 
 async def run(options: Settings, client: ClusterClient) -> None:
@@ -72,6 +73,9 @@ async def run(options: Settings, client: ClusterClient) -> None:
 
     departures = Departures(store, client, _now)
     watches = Watches(client, store, ask, departures.gone)
+    leads = asyncio.Event()
+    metrics.QUEUE_LENGTH.set_function(lambda: len(queue))
+    REGISTRY.register(Inventory(store, leads.is_set))
     server = metrics.serve(options.port, watches.is_synced)
     renderer = HelmCommand(options.helm) if options.helm else InProcess()
     sources = Sources(store)
@@ -88,6 +92,7 @@ async def run(options: Settings, client: ClusterClient) -> None:
             await leadership.acquire()
         await watches.synced()
         metrics.LEADER.set(1)
+        leads.set()
         workers = [asyncio.create_task(_work(queue, reconciler)) for _ in range(options.workers)]
         workers += [asyncio.create_task(autoscaler.run()), asyncio.create_task(departures.run())]
         kept = asyncio.create_task(leadership.keep() if options.leader_election else asyncio.Event().wait())

@@ -92,7 +92,7 @@ class ClusterClient:
     """
 
     def __init__(self, namespace: str | None) -> None:
-        self._http = Connection()
+        self._http = Connection(_answered)
         self._namespace = namespace
 
     async def close(self) -> None:
@@ -269,6 +269,10 @@ def _selected(selector: str | None) -> dict[str, str]:
 
 def _count(verb: str, kind: str) -> None:
     metrics.API_REQUESTS.labels(verb, kind).inc()
+
+
+def _answered(method: str, status: int | None, seconds: float) -> None:
+    metrics.API_SECONDS.labels(method, "none" if status is None else str(status)).observe(seconds)
 
 
 def _last_seen(event: Object) -> str:

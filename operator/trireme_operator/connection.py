@@ -1,7 +1,8 @@
 """HTTP to the API server: aiohttp, with the address and credentials that lightkube finds."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -48,9 +49,14 @@ class Connection:
     """A pooled connection to the API server of the kubeconfig or the pod; use it in one event loop.
 
     lightkube's own client would do, but an apply takes it 1.7 ms of CPU time, and 1.1 this way.
+
+    Args:
+        answered: called for each request with its method, the status of its answer, and the seconds until that; None
+            where no answer came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, answered: Callable[[str, int | None, float], None] = lambda *_: None) -> None:
+        self._answered = answered
         try:
             config = KubeConfig.from_env().get()
         except ConfigError as error:
@@ -114,11 +120,15 @@ class Connection:
                 timeout=timeout,
                 allow_redirects=False,
             )
+            since, status = time.monotonic(), None
             try:
                 answer = await request
+                status = answer.status
             except ValueError as error:
                 # Of an address or a header that can't be sent.
                 raise aiohttp.ClientError(str(error)) from error
+            finally:
+                self._answered(method, status, time.monotonic() - since)
             async with answer:
                 if answer.status == _UNAUTHORIZED and not last:
                     who = await self._authorized(refused=who)

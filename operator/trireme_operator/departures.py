@@ -6,11 +6,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
-from trireme_operator import events
+from trireme_operator import events, metrics
 from trireme_operator.api import (
     GROUP_LABEL,
     LABEL_COMPONENT,
     LABEL_INSTANCE,
+    LABEL_NAME,
     POD,
     WORKER_CLUSTER,
     WORKER_GROUP,
@@ -71,6 +72,7 @@ class Departures:
             # With the whole cluster goes all that was left, and nobody waits for it.
             if cluster is None or "deletionTimestamp" in cluster["metadata"]:
                 continue
+            metrics.LEFT_BEHIND.labels(metadata["namespace"], metadata["labels"].get(LABEL_NAME, "")).inc()
             logger.warning("work left behind", extra={"object": f"Pod/{metadata['name']}", "what": message})
             try:
                 now = timestamp(self._clock())

@@ -10,6 +10,36 @@ RECONCILES = Counter("trireme_reconciles_total", "Reconciles that ended, by kind
 RECONCILE_SECONDS = Histogram("trireme_reconcile_seconds", "Seconds that a reconcile took.", ["kind"])
 QUEUE_LENGTH = Gauge("trireme_queue_length", "Keys that wait for a reconcile or are in one.")
 API_REQUESTS = Counter("trireme_api_requests_total", "Requests to the API server, watches left out.", ["verb", "kind"])
+API_SECONDS = Histogram(
+    "trireme_api_request_seconds",
+    "Seconds until the API server answered, by status code; `none` where it did not. Watches are in it as requests.",
+    ["method", "code"],
+    buckets=(0.005, 0.025, 0.1, 0.5, 1, 5, 15),
+)
+WATCHES_BROKEN = Counter("trireme_watches_broken_total", "Watches that broke off and were made anew.", ["kind"])
+SCALINGS = Counter("trireme_scalings_total", "Sizes that the autoscaler set.", ["engine", "direction"])
+LEFT_BEHIND = Counter(
+    "trireme_work_left_behind_total",
+    "Workers that went before they could hand over all that they ran and held.",
+    ["namespace", "engine"],
+)
+JOBS_ENDED = Counter(
+    "trireme_jobs_ended_total",
+    "WorkerJobs that completed or failed, by the reason of that condition.",
+    ["namespace", "engine", "result", "reason"],
+)
+JOB_SECONDS = Histogram(
+    "trireme_job_seconds",
+    "Seconds from a WorkerJob's startTime to its end.",
+    ["engine", "result"],
+    buckets=(5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600),
+)
+JOB_WAIT_SECONDS = Histogram(
+    "trireme_job_wait_seconds",
+    "Seconds from a WorkerJob's creation to its startTime: for its cluster, mostly.",
+    ["engine"],
+    buckets=(1, 5, 15, 60, 300, 900, 3600),
+)
 LEADER = Gauge("trireme_leader", "1 while this operator reconciles.")
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
-from trireme_operator import events
+from trireme_operator import events, metrics
 from trireme_operator.api import (
     CONFIG_MAP,
     JOB,
@@ -25,11 +25,12 @@ from trireme_operator.api import (
 )
 from trireme_operator.charts import ChartProblem, Charts
 from trireme_operator.client import FAILURES, Client, Refused
+from trireme_operator.inventory import engine_of
 from trireme_operator.plan import cluster as cluster_plan
 from trireme_operator.plan import group as group_plan
 from trireme_operator.plan import job as job_plan
 from trireme_operator.plan.action import Patch, Plan
-from trireme_operator.plan.conditions import timestamp
+from trireme_operator.plan.conditions import find, is_true, moment, timestamp
 from trireme_operator.plan.difference import correction, merge_patch, must_apply
 from trireme_operator.plan.pods import Trouble, not_made
 from trireme_operator.plan.scaling import Scaling
@@ -286,6 +287,7 @@ class Reconciler:
         if status is None or status == before:
             return
         await self._client.write_status(key_of(item), merge_patch(before, status))
+        self._count_end(item, status)
         # Seen at once, lest the next reconcile takes the old status for the present one.
         self._remember(item, {**item, "status": status})
         now = timestamp(self._clock())
@@ -295,6 +297,21 @@ class Reconciler:
             except FAILURES as error:
                 # The status says it all, and is written; a namespace that is being deleted takes no events.
                 logger.warning("can't record an event", extra={"error": str(error)})
+
+    def _count_end(self, job: Object, status: Object) -> None:
+        """Count a job that has ended by this status."""
+        ended = {**job, "status": status}
+        result = next((type_ for type_ in ("Complete", "Failed") if is_true(ended, type_)), None)
+        if result is None or is_true(job, result):
+            return
+        end, engine = find(ended, result), engine_of(job, self._store)
+        assert end
+        metrics.JOBS_ENDED.labels(job["metadata"]["namespace"], engine, result, end["reason"]).inc()
+        if start := status.get("startTime"):
+            took = moment(status.get("completionTime") or end["lastTransitionTime"]) - moment(start)
+            waited = moment(start) - moment(job["metadata"]["creationTimestamp"])
+            metrics.JOB_SECONDS.labels(engine, result).observe(max(0.0, took.total_seconds()))
+            metrics.JOB_WAIT_SECONDS.labels(engine).observe(max(0.0, waited.total_seconds()))
 
     def _remember(self, before: Object | None, after: Object) -> None:
         """Take an answer for what was there, unless a watch was quicker: it may have seen something newer."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from trireme_operator import metrics
 from trireme_operator.api import SELECTOR, WATCHED, WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, Key, Kind, Object, key_of
 from trireme_operator.client import FAILURES, ClusterClient
 from trireme_operator.store import Store, concerned
@@ -64,6 +65,7 @@ class Watches:
                 async for change, item in self._client.watch(kind, selector, version):
                     self._take(change, item)
             except FAILURES as error:
+                metrics.WATCHES_BROKEN.labels(kind.kind).inc()
                 logger.warning("watch broke off, listing again", extra={"kind": kind.kind, "error": str(error)})
                 await asyncio.sleep(_RETRY_SECONDS)
             # A server, or a proxy before it, that ends watches at once is not to be asked without a pause.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
-from trireme_operator import events
+from trireme_operator import events, metrics
 from trireme_operator.api import DELETION_COST, WORKER_CLUSTER, Key, Object, key_of, owned_by
 from trireme_operator.autoscale import gauges
 from trireme_operator.autoscale.decide import Decision, History, begin, decide, rules
@@ -228,6 +228,8 @@ class Autoscaler:
             if decision.replicas < current and demand:
                 await self._mark(cluster, demand.costs)
             await self._client.scale(key, decision.replicas)
+            direction = "down" if decision.replicas < current else "up"
+            metrics.SCALINGS.labels(cluster["spec"]["engine"], direction).inc()
             self._set[uid] = cluster["metadata"]["generation"], decision.replicas, now
             self._contests[uid] = wrote(contest, cluster["metadata"]["generation"], decision.replicas)
             last = timestamp(self._clock())

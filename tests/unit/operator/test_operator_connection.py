@@ -273,6 +273,33 @@ def encoded(path: Path) -> str:
     return b64encode(path.read_bytes()).decode()
 
 
+def test_each_request_is_told_of_with_its_status(api: ApiServer) -> None:
+    told: list[tuple[str, int | None]] = []
+
+    async def test(http: Connection) -> None:
+        counting = Connection(lambda method, status, seconds: told.append((method, status)) if seconds >= 0 else None)
+        try:
+            await counting.call("PUT", "/", {}, {})
+            api.answer(refused(404))
+            await fails(counting, ApiError)
+        finally:
+            await counting.close()
+
+    api.run(test)
+    assert told == [("PUT", 200), ("GET", 404)]
+
+    async def nobody(_: Connection) -> None:
+        api.publish("http://127.0.0.1:1")
+        gone = Connection(lambda method, status, _: told.append((method, status)))
+        try:
+            await fails(gone, aiohttp.ClientError)
+        finally:
+            await gone.close()
+
+    api.run(nobody)
+    assert told[2:] == [("GET", None)]
+
+
 @pytest.mark.parametrize(
     ("method", "content_type"),
     [("POST", JSON), ("PUT", JSON), ("PATCH", MERGE), ("PATCH", APPLY), ("DELETE", JSON)],

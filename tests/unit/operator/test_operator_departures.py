@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from prometheus_client import REGISTRY
 
 from trireme_operator.departures import Departures
 from trireme_operator.plan.departure import left_behind
@@ -104,8 +105,11 @@ CLUSTER = {
 LEFT = pod(said(requeued=1))
 
 
-def test_an_event_of_the_cluster_tells():
+def test_an_event_of_the_cluster_and_a_metric_tell():
+    labels = {"namespace": "space", "engine": LEFT["metadata"]["labels"].get("app.kubernetes.io/name", "")}
+    before = REGISTRY.get_sample_value("trireme_work_left_behind_total", labels) or 0
     assert told([LEFT], CLUSTER) == [("WorkLeftBehind", "Warning", "it")]
+    assert REGISTRY.get_sample_value("trireme_work_left_behind_total", labels) == before + 1
 
 
 @pytest.mark.parametrize(
