@@ -41,7 +41,7 @@ def _push(cache: Cache) -> None:
     if not registry:
         raise Problem("REGISTRY is not set: give it the registry, such as `make push REGISTRY=registry.example/team`")
     build_images(cache)
-    for image in images.DEPLOYED:
+    for image in images.PUBLISHED:
         with Steps(cache).step(f"push {image}") as log:
             say(f"  {images.push(log, image, registry)}")
 

@@ -13,7 +13,10 @@ from trireme_lab.problem import Problem
 BASE = "base"
 ENGINES = ("dask", "spark", "celery", "redis", "rabbitmq")
 OPERATOR = "operator"
-DEPLOYED = (*ENGINES, OPERATOR)
+TEST = "test"
+PUBLISHED = (*ENGINES, OPERATOR)
+"""What other clusters need."""
+DEPLOYED = (*PUBLISHED, TEST)
 """What the nodes need; the base is only built upon."""
 
 _LABEL = "trireme.dev/key"

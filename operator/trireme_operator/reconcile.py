@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
@@ -67,6 +67,7 @@ class Reconciler:
         registry: where the engines' images are by default; see `Settings`.
         clock: tells the time, with its zone.
         scaling: tells what the autoscaler last decided about a cluster.
+        metrics_from: who may read the metrics of all clusters; see `Settings`.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Reconciler:
         clock: Callable[[], datetime],
         registry: str = "",
         scaling: Callable[[Object], Scaling | None] = lambda _: None,
+        metrics_from: Sequence[Object] = (),
     ) -> None:
         self._store = store
         self._client = client
@@ -84,6 +86,7 @@ class Reconciler:
         self._clock = clock
         self._registry = registry
         self._scaling = scaling
+        self._metrics_from = metrics_from
         self._wanted: OrderedDict[str, tuple[list[Object], list[Object]]] = OrderedDict()
 
     async def reconcile(self, key: Key) -> float | None:
@@ -139,7 +142,7 @@ class Reconciler:
         metadata, engine = cluster["metadata"], cluster["spec"]["engine"]
         observed = self._observe(cluster)
         try:
-            values = cluster_plan.values(cluster, self._registry, groups)
+            values = cluster_plan.values(cluster, self._registry, groups, self._metrics_from)
             rendered = self._charts.render(engine, metadata["name"], metadata["namespace"], values)
         except ChartProblem as refusal:
             return self._refused(cluster, Trouble("InvalidSpec", str(refusal)))

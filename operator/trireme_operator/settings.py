@@ -1,10 +1,13 @@
 """Settings: flags, or environment variables of the same names."""
 
 import argparse
+import json
 import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+
+from trireme_operator.api import Object
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Settings:
         charts: folder of the engine charts.
         helm: the helm command to render with; empty to render in process.
         registry: where the engines' images are, for clusters that name none; empty for the charts' own names.
+        metrics_from: who may read the metrics of all clusters, as in the `from` of a NetworkPolicy.
         port: of metrics and health.
         workers: reconciles side by side.
         leader_election: whether to wait for the Lease; off for one operator on a desk.
@@ -30,6 +34,7 @@ class Settings:
     charts: Path
     helm: str
     registry: str
+    metrics_from: list[Object]
     port: int
     workers: int
     leader_election: bool
@@ -43,6 +48,16 @@ def _level(text: str) -> str:
     if text not in _LEVELS:
         raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(_LEVELS)}")
     return text
+
+
+def _peers(text: str) -> list[Object]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON: {error}") from error
+    if not isinstance(found, list) or not all(isinstance(peer, dict) for peer in found):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of peers, as in the `from` of a NetworkPolicy")
+    return found
 
 
 def parse(arguments: list[str], environment: dict[str, str] | None = None) -> Settings:
@@ -63,6 +78,12 @@ def parse(arguments: list[str], environment: dict[str, str] | None = None) -> Se
     parser.add_argument("--charts", type=Path, default=default("CHARTS", "/opt/trireme/charts"), help="engine charts")
     parser.add_argument("--helm", default=default("HELM", ""), help="command to render with, instead of in process")
     parser.add_argument("--registry", default=default("REGISTRY", ""), help="of the engines' images by default")
+    parser.add_argument(
+        "--metrics-from",
+        type=_peers,
+        default=default("METRICS_FROM", "[]"),
+        help="who may read clusters' metrics, as the `from` of a NetworkPolicy in JSON",
+    )
     parser.add_argument("--port", type=int, default=default("PORT", "8080"), help="of /metrics, /healthz and /readyz")
     parser.add_argument("--workers", type=int, default=default("WORKERS", "8"), help="reconciles side by side")
     parser.add_argument(
@@ -82,6 +103,7 @@ def parse(arguments: list[str], environment: dict[str, str] | None = None) -> Se
         charts=found.charts,
         helm=found.helm,
         registry=found.registry.rstrip("/"),
+        metrics_from=found.metrics_from,
         port=found.port,
         workers=found.workers,
         leader_election=str(found.leader_election).lower() == "true",

@@ -13,7 +13,8 @@ data:
 {{/*
 Traffic: only the cluster's own pods, its drivers among them, reach its pods. The engines take code from whoever can
 connect, and only some of them know passwords. Policies add up, so whoever else may connect gets one of their own.
-The operator reads from the control pod how much work there is. Takes root and `demand`, the port for that.
+The operator reads from the control pod how much work there is. Takes root; `demand`, the port for that; and `metrics`,
+the ports with metrics, which Prometheus may read if the values say from where.
 */}}
 {{- define "common.networkPolicy" -}}
 apiVersion: networking.k8s.io/v1
@@ -42,6 +43,19 @@ spec:
               app.kubernetes.io/component: operator
       ports:
         - port: {{ .demand }}
+    {{- include "common.metricsRule" (dict "root" .root "ports" .metrics) | nindent 4 }}
+{{- end -}}
+
+{{/* The rule that lets Prometheus read metrics, if anybody may. Arguments: root, ports. */}}
+{{- define "common.metricsRule" -}}
+{{- with .root.Values.metrics.from }}
+- from:
+    {{- toYaml . | nindent 4 }}
+  ports:
+    {{- range $.ports }}
+    - port: {{ . }}
+    {{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* Evictions a few workers at a time, so that those which stay can take over what the leaving ones hold. */}}

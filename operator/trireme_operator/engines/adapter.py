@@ -60,6 +60,7 @@ class Adapter:
         shared_env: the workers' variables by which drivers, too, find the engine.
         shared_volumes: the workers' volumes that drivers mount as well.
         driver_env: further variables of a driver.
+        driver_ports: of a driver's container, by which Prometheus finds its metrics.
         monitor: component that tells the demand where the control pod is elsewhere; empty if none does.
         autoscaled: the chart's values for clusters with spec.autoscaling.
         beside: the chart's values for a cluster beside groups: of its spec and theirs.
@@ -76,6 +77,7 @@ class Adapter:
     shared_env: tuple[str, ...]
     shared_volumes: tuple[str, ...]
     driver_env: Callable[[Driver], Sequence[Object]] = _nothing
+    driver_ports: tuple[Object, ...] = ()
     monitor: str = ""
     autoscaled: Object = field(default_factory=dict)
     beside: Callable[[Object, Sequence[Object]], Object] = _alone

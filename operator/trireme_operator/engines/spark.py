@@ -68,6 +68,7 @@ SPARK = Adapter(
     shared_volumes=("code", "conf"),
     driver_env=_driver_env,
     unfit=_unfit,
+    driver_ports=({"name": "http-ui", "containerPort": 4040},),
 )
 
 _ALIVE = "ALIVE"

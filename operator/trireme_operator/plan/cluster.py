@@ -90,19 +90,24 @@ def misplaced(cluster: Object) -> Trouble | None:
     return None
 
 
-def values(cluster: Object, registry: str = "", groups: Sequence[Object] = ()) -> Object:
+def values(
+    cluster: Object, registry: str = "", groups: Sequence[Object] = (), metrics_from: Sequence[Object] = ()
+) -> Object:
     """Return the chart values that a WorkerCluster stands for; spec.values goes last.
 
     Args:
         cluster: the WorkerCluster, or a group of one.
         registry: where the images are that it does not name; empty for the chart's own names.
         groups: the other WorkerGroups of the cluster.
+        metrics_from: who may read its metrics, as in the `from` of a NetworkPolicy.
     """
     spec = cluster["spec"]
     engine = adapter(cluster)
     found: Object = _in_registry(engine.images, registry) if registry else {}
     found |= {name: deepcopy(spec[name]) for name in _COPIED if name in spec}
     found["replicas"] = desired_replicas(cluster)
+    if metrics_from:
+        found["metrics"] = {"from": [*metrics_from]}
     if "autoscaling" in spec:
         found = overlay(found, engine.autoscaled)
     found = overlay(found, spec.get(engine.name, {}))

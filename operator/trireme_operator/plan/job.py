@@ -234,6 +234,8 @@ def _pod(job: Object, cluster: Object, workers: Object) -> Object:
     }
     if driver.get("args"):
         container["args"] = [*driver["args"]]
+    if engine.driver_ports:
+        container["ports"] = [*engine.driver_ports]
     names = {"PYTHONPATH", *engine.shared_env}
     environment = [
         {"name": "HOME", "value": "/tmp"},

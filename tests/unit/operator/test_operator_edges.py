@@ -26,6 +26,7 @@ DEFAULTS: Object = {
     "log_level": "INFO",
     "helm": "",
     "registry": "",
+    "metrics_from": [],
 }
 
 
@@ -44,6 +45,8 @@ DEFAULTS: Object = {
         ([], {"TRIREME_CHARTS": "charts"}, {"charts": Path("charts")}),
         (["--registry", "registry.example/team"], {}, {"registry": "registry.example/team"}),
         ([], {"TRIREME_REGISTRY": "registry.example/team/"}, {"registry": "registry.example/team"}),
+        ([], {"TRIREME_METRICS_FROM": '[{"podSelector": {}}]'}, {"metrics_from": [{"podSelector": {}}]}),
+        (["--metrics-from", "[]"], {"TRIREME_METRICS_FROM": "[{}]"}, {"metrics_from": []}),
         (["--helm", "helm4"], {}, {"helm": "helm4"}),
         ([], {"TRIREME_HELM": "helm4"}, {"helm": "helm4"}),
         (["--port", "1"], {}, {"port": 1}),
@@ -81,6 +84,9 @@ def test_the_environment_is_the_process_own_unless_given(monkeypatch: pytest.Mon
     ("arguments", "environment"),
     [
         (["--port", "http"], {}),
+        (["--metrics-from", "monitoring"], {}),
+        ([], {"TRIREME_METRICS_FROM": '{"podSelector": {}}'}),
+        ([], {"TRIREME_METRICS_FROM": '["monitoring"]'}),
         ([], {"TRIREME_PORT": "http"}),
         (["--log-level", "LOUD"], {}),
         ([], {"TRIREME_LOG_LEVEL": "LOUD"}),

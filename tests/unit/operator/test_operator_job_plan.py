@@ -357,6 +357,13 @@ def test_the_operator_may_ask_a_spark_driver() -> None:
     assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_prometheus_finds_a_spark_driver_by_its_port(engine: str) -> None:
+    (container,) = made_driver(job(), ready(engine))["spec"]["template"]["spec"]["containers"]
+    ports = [{"name": "http-ui", "containerPort": 4040}] if engine == "spark" else []
+    assert container.get("ports", []) == ports
+
+
 def made_pod(driver: Object | None = None, engine: str = "dask", **spec: Any) -> Object:
     given = driver or {}
     item = job(driver=given if given.keys() & {"command", "code"} else {"script": "print(1)", **given})

@@ -756,6 +756,15 @@ def test_images_come_from_the_operators_registry() -> None:
     assert container["image"].startswith("registry.example/")
 
 
+def test_prometheus_may_read_the_metrics_of_every_cluster() -> None:
+    twin = Twin()
+    twin.put(fresh(cluster()))
+    peers = [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]
+    asyncio.run(Reconciler(twin.store, twin, charts, twin.clock, metrics_from=peers).reconcile(NUMBERS))
+    policy = twin.objects[Key("NetworkPolicy", NAMESPACE, "numbers")]
+    assert [rule["from"] for rule in policy["spec"]["ingress"]].count(peers) == 1
+
+
 def test_a_chart_that_is_not_there_is_told(tmp_path: Path) -> None:
     twin = Twin()
     twin.put(fresh(cluster()))
