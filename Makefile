@@ -9,7 +9,18 @@ LAB := PYTHONPATH=lab python3 -m trireme_lab
 # Tools that the lab had to bring itself come last, so that the user's own win.
 export PATH := $(PATH):$(CACHE)/bin
 
+# An environment for each engine, by the locked versions; each is made once.
+TRY = UV_PROJECT_ENVIRONMENT=$(CACHE)/try-$(1) $(UV) run --frozen --quiet --no-default-groups --package trireme --extra $(1) \
+	trireme run --local --filename manifests/samples/$(2).yaml
+
 ##@ Use
+
+.PHONY: try
+try: python3 ## Run the three samples on this machine, without Kubernetes
+	@$(call TRY,celery,celery-add)
+	@$(call TRY,dask,dask-mean)
+	@command -v java >/dev/null || { echo "average-age: left out, because Spark needs Java 17 or newer: install it"; exit 0; } \
+		&& echo "Spark is 456 MB: its first time takes minutes" >&2 && $(call TRY,spark,spark-average-age)
 
 .PHONY: demo
 demo: cluster-up ## Run the three samples: Dask, Celery, Spark

@@ -7,11 +7,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trireme.client.cluster import Cluster as Cluster
+    from trireme.client.job import Job as Job
+    from trireme.client.job import JobFailed as JobFailed
+    from trireme.client.job import submit as submit
     from trireme.errors import TriremeError as TriremeError
 
-_WHERE = {"TriremeError": "trireme.errors"}
+_WHERE = {
+    "Cluster": "trireme.client.cluster",
+    "Job": "trireme.client.job",
+    "JobFailed": "trireme.client.job",
+    "TriremeError": "trireme.errors",
+    "submit": "trireme.client.job",
+}
 
-__all__ = ["TriremeError"]
+__all__ = ["Cluster", "Job", "JobFailed", "TriremeError", "submit"]
 
 
 def __getattr__(name: str) -> Any:

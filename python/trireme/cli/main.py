@@ -12,6 +12,13 @@ from trireme.errors import TriremeError
 
 # Each command's line here is the first of its own help (tests hold them together).
 COMMANDS = {
+    "run": ("trireme.cli.run:run", "Run a script, or a manifest's WorkerJob."),
+    "logs": ("trireme.cli.logs:logs", "Print what a job or a cluster logs: driver and workers together."),
+    "top": ("trireme.cli.top:top", "Show clusters' workers, memory and work."),
+    "ui": ("trireme.cli.connect:ui", "Open a cluster's dashboard."),
+    "connect": ("trireme.cli.connect:connect", "Run a command, or print the variables, that find a cluster's engine."),
+    "shell": ("trireme.cli.connect:shell", "Open a Python prompt that is connected to a cluster."),
+    "doctor": ("trireme.cli.doctor:doctor", "Tell what is wrong with a cluster, the installation or an object."),
     "values": ("trireme.cli.values:values", "Show, check, edit and compare Helm values."),
     "completion": ("trireme.cli.completion:completion", "Print a shell's completion script."),
 }

@@ -1,0 +1,114 @@
+"""`trireme ui`, `connect` and `shell`: ways to an engine, through forwards that heal themselves."""
+
+import os
+import shlex
+import subprocess
+import threading
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from trireme.cli.connection import Place, connection_options
+from trireme.errors import TriremeError
+
+_DASHBOARDS = ("dashboard", "ui", "flower", "history")
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port on this machine; any free one if left out."
+)
+@click.option("--browser/--no-browser", default=None, help="Whether to open a browser.  [default: in a terminal]")
+@connection_options
+def ui(place: Place, name: str, port: int, browser: bool | None) -> None:
+    """Open a cluster's dashboard.
+
+    It stays open until Ctrl-C, whatever becomes of the pod behind it.
+    """
+    from trireme.client.forward import Forward
+
+    kube = place.kube()
+    url = dashboard(kube.get("workerclusters", name))
+    service, remote = str(url.hostname).partition(".")[0], url.port or 80
+    with Forward(kube, service, remote, port) as forward:
+        address = f"http://{forward.address}{url.path}"
+        click.echo(address)
+        if browser if browser is not None else os.isatty(1):
+            click.launch(address)
+        _until_interrupted()
+
+
+def dashboard(cluster: dict[str, Any]) -> Any:
+    """Return where a cluster's dashboard is.
+
+    Raises:
+        TriremeError: it has none.
+    """
+    endpoints = {one["name"]: one["url"] for one in cluster.get("status", {}).get("endpoints", [])}
+    for name in _DASHBOARDS:
+        if endpoints.get(name, "").startswith("http:"):
+            return urlsplit(endpoints[name])
+    raise TriremeError(f"cluster {cluster['metadata']['name']}, a {cluster['spec']['engine']}, has no dashboard")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@connection_options
+def connect(place: Place, name: str, command: tuple[str, ...]) -> int:
+    """Run a command, or print the variables, that find a cluster's engine.
+
+    With a command behind --, runs it with the variables set, and ends with it. Without one, prints them for a shell,
+    and keeps the way open until Ctrl-C.
+    """
+    from trireme.client.cluster import Cluster
+
+    with Cluster.of(place.kube(), name) as cluster:
+        env = cluster.connect()
+        if command:
+            try:
+                return subprocess.run(command, env={**os.environ, **env}, check=False).returncode
+            except OSError as error:
+                raise TriremeError(f"{command[0]}: {error.strerror}", 127) from None
+            except KeyboardInterrupt:
+                return 130
+        for key, value in env.items():
+            click.echo(f"export {key}={shlex.quote(value)}")
+        if not cluster.kube.inside:
+            click.echo("the way stays open until Ctrl-C", err=True)
+            _until_interrupted()
+    return 0
+
+
+@click.command()
+@click.argument("name")
+@connection_options
+def shell(place: Place, name: str) -> None:
+    """Open a Python prompt that is connected to a cluster.
+
+    It knows `cluster`, and `client` for Dask, `spark` for Spark, `app` for Celery.
+    """
+    from trireme.client.cluster import Cluster
+
+    with Cluster.of(place.kube(), name) as cluster:
+        known: dict[str, Any] = {"cluster": cluster}
+        engine = {"dask": ("client", "dask"), "spark": ("spark", "spark"), "celery": ("app", "celery")}[cluster.engine]
+        known[engine[0]] = getattr(cluster, engine[1])()
+        banner = f"Connected to {cluster!r}: {', '.join(known)}"
+        try:
+            from IPython import start_ipython  # type: ignore[import-not-found,unused-ignore]
+        except ImportError:
+            import code
+
+            code.interact(banner, local=known, exitmsg="")
+        else:
+            click.echo(banner)
+            start_ipython(argv=["--no-banner"], user_ns=known)
+
+
+def _until_interrupted() -> None:
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()

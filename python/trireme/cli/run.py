@@ -1,0 +1,189 @@
+"""`trireme run`: a script or a manifest, on a cluster or on this machine."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trireme.cli import sources
+from trireme.cli.connection import Place, connection_options
+
+ENGINES = ("dask", "spark", "celery")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What `run` is asked to do with a script.
+
+    Args:
+        script: the program.
+        args: its arguments.
+        name: of the job.
+        named: whether the user chose that.
+        borrowed: the cluster that it borrows.
+        cluster: spec of its own cluster.
+        driver: spec of its driver, as far as options say.
+        files: further files that go along.
+    """
+
+    script: Path
+    args: tuple[str, ...]
+    name: str
+    named: bool
+    borrowed: str | None
+    cluster: dict[str, Any]
+    driver: dict[str, Any]
+    files: tuple[Path, ...]
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.argument("words", nargs=-1, metavar="[SCRIPT] [-- ARGS...]")
+@click.option(
+    "-f", "--filename", metavar="FILE", help="Run the WorkerJob of a manifest instead of a script; - is standard input."
+)
+@click.option("--local", is_flag=True, help="Run on this machine, without Kubernetes.")
+@click.option("--engine", type=click.Choice(ENGINES), help="What the workers run.")
+@click.option(
+    "--workers",
+    metavar="N|A..B",
+    default=None,
+    help="Workers; a range lets the cluster grow and shrink.  [default: 1..4]",
+)
+@click.option("--cpu", help="CPU limit of a worker.  [default: 1]")
+@click.option("--memory", help="Memory limit of a worker.  [default: 2Gi]")
+@click.option("--cluster", "borrowed", metavar="NAME", help="Use this WorkerCluster instead of one of the job's own.")
+@click.option("--app", help="The Celery application, as for `celery -A`.")
+@click.option("--image", help="Image of the workers and the driver.")
+@click.option("--driver-cpu", default="1", show_default=True, help="CPU limit of the driver.")
+@click.option("--driver-memory", default="1Gi", show_default=True, help="Memory limit of the driver.")
+@click.option("--env", metavar="NAME=VALUE", multiple=True, help="A variable for driver and workers.")
+@click.option(
+    "--file", "files", type=click.Path(path_type=Path), multiple=True, help="A file that goes along with the script."
+)
+@click.option("--name", help="Name of the job; the script's if left out.")
+@click.option("--timeout", type=click.IntRange(1), help="Seconds that the driver may take.")
+@click.option("--detach", is_flag=True, help="Print the job's name, and do not wait for it.")
+@click.option(
+    "--dry-run", type=click.Choice(["none", "client", "server"]), default="none", help="Print what would be created."
+)
+@click.option("-o", "--output", type=click.Choice(["json", "yaml", "name"]), help="How to print what was created.")
+@connection_options
+def run(
+    place: Place,
+    words: tuple[str, ...],
+    filename: str | None,
+    local: bool,
+    detach: bool,
+    dry_run: str,
+    output: str | None,
+    **options: Any,
+) -> int:
+    """Run a script, or a manifest's WorkerJob.
+
+    The script, the modules beside it that it imports and --file go along. What it prints is printed here, and its exit
+    code is this command's. Ctrl-C stops it, and nothing stays behind.
+    """
+    if filename:
+        given = [
+            name for name in ("engine", "workers", "borrowed", "cpu", "memory", "app", "image", "name") if options[name]
+        ]
+        if words or given:
+            raise click.UsageError(f"--filename goes with no {'script' if words else '--' + given[0]}")
+    elif not words:
+        raise click.UsageError("name a script, or a manifest by --filename")
+    if local:
+        return _locally(words, filename, options)
+    from trireme.cli import submit
+
+    if filename:
+        return submit.manifest(place, filename, detach, dry_run, output)
+    return submit.script(place, wanted(words, options), options["timeout"], detach, dry_run, output)
+
+
+def wanted(words: tuple[str, ...], options: dict[str, Any]) -> Wanted:
+    """Read the options of a script's run.
+
+    Raises:
+        TriremeError, click.UsageError: something does not go together.
+    """
+    script = Path(words[0])
+    sources.script(script)
+    env = sources.assignments(options["env"])
+    variables = [{"name": name, "value": value} for name, value in env.items()]
+    driver = {
+        "resources": {"limits": {"cpu": options["driver_cpu"], "memory": options["driver_memory"]}},
+        **({"env": variables} if variables else {}),
+        **({"image": options["image"]} if options["image"] and options["borrowed"] else {}),
+    }
+    cluster: dict[str, Any] = {}
+    if options["borrowed"]:
+        for name in ("engine", "workers", "cpu", "memory", "app"):
+            if options[name]:
+                raise click.UsageError(
+                    f"--{name} is for a cluster of the job's own, and --cluster names one that is there"
+                )
+    else:
+        cluster = _cluster(options, variables)
+    return Wanted(
+        script=script,
+        args=words[1:],
+        name=options["name"] or job_name(script),
+        named=bool(options["name"]),
+        borrowed=options["borrowed"],
+        cluster=cluster,
+        driver=driver,
+        files=options["files"],
+    )
+
+
+def _cluster(options: dict[str, Any], variables: list[dict[str, str]]) -> dict[str, Any]:
+    if not options["engine"]:
+        raise click.UsageError("--engine is missing: dask, spark or celery")
+    if options["engine"] == "celery" and not options["app"]:
+        raise click.UsageError("--app is missing: the Celery application, as for `celery -A`")
+    if options["engine"] != "celery" and options["app"]:
+        raise click.UsageError("--app is for celery only")
+    least, most = sources.workers(options["workers"] or "1..4")
+    return {
+        "engine": options["engine"],
+        **({"image": options["image"]} if options["image"] else {}),
+        **({"replicas": least} if most is None else {"autoscaling": {"minReplicas": least, "maxReplicas": most}}),
+        "resources": {"limits": {"cpu": options["cpu"] or "1", "memory": options["memory"] or "2Gi"}},
+        **({"env": variables} if variables else {}),
+        **({"celery": {"app": options["app"]}} if options["app"] else {}),
+    }
+
+
+def job_name(script: Path) -> str:
+    """Return a name for a script's job, by the rules for names of objects."""
+    name = re.sub(r"[^a-z0-9]+", "-", script.stem.lower()).strip("-")[:40].strip("-")
+    return name if name[:1].isalpha() else f"job-{name}".strip("-")
+
+
+def _locally(words: tuple[str, ...], filename: str | None, options: dict[str, Any]) -> int:
+    from trireme.local.run import run as run_here
+    from trireme.local.work import Manifest, Work
+
+    def say(line: str) -> None:
+        click.echo(click.style(line, dim=True), err=True)
+
+    if filename:
+        codes = [run_here(work, say) for work in Manifest(sources.manifest(filename), filename).jobs()]
+        return max(codes, default=0)
+    if options["borrowed"]:
+        raise click.UsageError("--cluster names one on Kubernetes: leave it out with --local")
+    asked = wanted(words, options)
+    env = sources.assignments(options["env"])
+    work = Work(
+        name=asked.name,
+        cluster=asked.cluster,
+        args=asked.args,
+        env=env,
+        worker_env=env,
+        driver_memory=options["driver_memory"],
+        deadline=options["timeout"],
+        script=asked.script.resolve(),
+    )
+    return run_here(work, say)

@@ -1,0 +1,172 @@
+"""`trireme run` on a cluster: create, follow, and clean up after Ctrl-C."""
+
+import json
+from typing import Any
+
+import click
+
+from trireme.cli import sources
+from trireme.cli.connection import Place
+from trireme.cli.run import Wanted
+from trireme.client.job import Job, create, fresh
+from trireme.client.kube import AlreadyExists, Kube
+from trireme.errors import TriremeError
+
+_KINDS = {
+    "ConfigMap": "configmaps",
+    "Secret": "secrets",
+    "WorkerCluster": "workerclusters",
+    "WorkerJob": "workerjobs",
+}
+# So that logs can still be read; a script's job is nobody's to look after.
+_KEEP_SECONDS = 3600
+
+
+def script(place: Place, wanted: Wanted, timeout: int | None, detach: bool, dry_run: str, output: str | None) -> int:
+    """Run a script, and return its exit code."""
+    kube = place.kube()
+    more: dict[str, Any] = {"ttlSecondsAfterFinished": _KEEP_SECONDS}
+    if timeout:
+        more["activeDeadlineSeconds"] = timeout
+    name = wanted.name if wanted.named else fresh(wanted.name)
+    if dry_run == "client":
+        from trireme.client.job import wanted as objects_for
+
+        made = objects_for(
+            kube, wanted.script, name, wanted.cluster, wanted.borrowed, wanted.driver, wanted.args, wanted.files, more
+        )
+        _show(list(made), output or "yaml")
+        return 0
+    job, all_made = create(
+        kube,
+        wanted.script,
+        name=name,
+        cluster=wanted.cluster,
+        borrowed=wanted.borrowed,
+        driver=wanted.driver,
+        args=wanted.args,
+        files=wanted.files,
+        more=more,
+        dry_run=dry_run == "server",
+    )
+    if dry_run == "server" or output:
+        _show(all_made, output or "yaml")
+    if dry_run == "server":
+        return 0
+    return _attend([job], detach, output, [])
+
+
+def manifest(place: Place, filename: str, detach: bool, dry_run: str, output: str | None) -> int:
+    """Run the WorkerJobs of a manifest, with what they need; return the largest exit code."""
+    kube = place.kube()
+    documents = [one for one in sources.manifest(filename) if one is not None]
+    for number, one in enumerate(documents, 1):
+        if not isinstance(one, dict) or one.get("kind") not in _KINDS or "name" not in one.get("metadata", {}):
+            kind = one.get("kind") if isinstance(one, dict) else None
+            raise TriremeError(
+                f"{filename}: document {number}: {kind or 'it'} is none of {', '.join(_KINDS)} with a metadata.name:"
+                " apply it by kubectl"
+            )
+        namespace = one["metadata"].get("namespace", kube.namespace)
+        if place.namespace and namespace != place.namespace:
+            raise TriremeError(
+                f"{filename}: document {number} is for namespace {namespace}, and --namespace says {place.namespace}"
+            )
+        kube.namespace = namespace
+    if not any(one["kind"] == "WorkerJob" for one in documents):
+        raise TriremeError(f"{filename}: there is no WorkerJob in it")
+    if dry_run == "client":
+        _show(documents, output or "yaml")
+        return 0
+    # What a job needs goes before it.
+    documents.sort(key=lambda one: list(_KINDS).index(one["kind"]))
+    made: list[dict[str, Any]] = []
+    jobs: list[Job] = []
+    new: list[tuple[str, str]] = []
+    try:
+        for one in documents:
+            made.append(_make(kube, one, dry_run == "server", new))
+            if one["kind"] == "WorkerJob":
+                jobs.append(Job(kube, made[-1]))
+    except BaseException:
+        _take_back(kube, new)
+        raise
+    if dry_run == "server" or output:
+        _show(made, output or "yaml")
+    if dry_run == "server":
+        return 0
+    return _attend(jobs, detach, output, new)
+
+
+def _make(kube: Kube, item: dict[str, Any], dry_run: bool, new: list[tuple[str, str]]) -> dict[str, Any]:
+    plural, name = _KINDS[item["kind"]], item["metadata"]["name"]
+    if item["kind"] == "WorkerJob":
+        try:
+            made = kube.create(plural, item, dry_run)
+        except AlreadyExists:
+            raise AlreadyExists(f"job {name} is there already: delete it, or name this one otherwise") from None
+        new.append((plural, name))
+        return made
+    if kube.find(plural, name) is None and not dry_run:
+        new.append((plural, name))
+    return kube.apply(plural, item, dry_run)
+
+
+def _take_back(kube: Kube, new: list[tuple[str, str]]) -> None:
+    for plural, name in reversed(new):
+        kube.delete(plural, name)
+
+
+def _attend(jobs: list[Job], detach: bool, output: str | None, new: list[tuple[str, str]]) -> int:
+    if detach:
+        if not output:
+            for job in jobs:
+                click.echo(f"workerjob.trireme.dev/{job.name}")
+        return 0
+    several = len(jobs) > 1
+    try:
+        return max(
+            job.watch(_say, lambda pod, line: click.echo(f"[{pod}] {line}" if several else line)) for job in jobs
+        )
+    except KeyboardInterrupt:
+        kube, names = jobs[0].kube, ", ".join(job.name for job in jobs)
+        if _keeps_going(names):
+            click.echo(f"{names} goes on: trireme logs -f {names}", err=True)
+            return 130
+        for job in jobs:
+            job.cancel()
+        _take_back(kube, new)
+        click.echo(f"{names} stopped and deleted", err=True)
+        return 130
+
+
+def _keeps_going(names: str) -> bool:
+    """Ask whether jobs are to go on without this command; a second Ctrl-C, or nobody to ask, is a no."""
+    import sys
+
+    if not sys.stdin.isatty():
+        return False
+    try:
+        click.echo(err=True)
+        return not click.confirm(f"Stop {names} and delete it?", default=True, err=True)
+    except (click.Abort, KeyboardInterrupt):
+        return False
+
+
+def _say(line: str) -> None:
+    click.echo(click.style(line, dim=True), err=True)
+
+
+def _show(items: list[dict[str, Any]], output: str) -> None:
+    if output == "name":
+        for item in items:
+            group = item["apiVersion"].partition("/")[0] if "/" in item["apiVersion"] else ""
+            click.echo(f"{item['kind'].lower()}{'.' + group if group else ''}/{item['metadata']['name']}")
+        return
+    found: Any = items[0] if len(items) == 1 else {"apiVersion": "v1", "kind": "List", "items": items}
+    if output == "json":
+        click.echo(json.dumps(found, indent=2))
+        return
+    import yaml
+
+    click.echo(yaml.safe_dump_all(items, sort_keys=False).rstrip())

@@ -1,0 +1,100 @@
+"""`trireme top`: what clusters do."""
+
+import json
+import os
+import time
+from typing import Any
+
+import click
+
+from trireme.cli.connection import Place, connection_options
+
+_REFRESH_SECONDS = 2.0
+_COLUMNS = ("NAME", "ENGINE", "WORKERS", "CPU", "MEMORY", "WORK", "STATUS")
+_UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "": 1}
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("-l", "--selector", default="", metavar="LABELS", help="Only clusters with these labels.")
+@click.option("-w", "--watch", is_flag=True, help="Refresh every 2 s, until Ctrl-C.")
+@click.option("-o", "--output", type=click.Choice(["wide", "json", "name"]), help="How to print.")
+@connection_options
+def top(place: Place, name: str | None, selector: str, watch: bool, output: str | None) -> None:
+    """Show clusters' workers, memory and work.
+
+    WORKERS are those that are ready, those that are desired, and those that the work asks for.
+    """
+    kube = place.kube()
+    if not watch:
+        click.echo(_screen(kube, name, selector, output))
+        return
+    from rich.live import Live
+    from rich.text import Text
+
+    try:
+        if os.isatty(1):
+            with Live(auto_refresh=False) as live:
+                while True:
+                    live.update(Text(_screen(kube, name, selector, output)), refresh=True)
+                    time.sleep(_REFRESH_SECONDS)
+        while True:
+            click.echo(_screen(kube, name, selector, output))
+            time.sleep(_REFRESH_SECONDS)
+    except KeyboardInterrupt:
+        return
+
+
+def _screen(kube: Any, name: str | None, selector: str, output: str | None) -> str:
+    clusters = [kube.get("workerclusters", name)] if name else kube.list("workerclusters", selector)
+    usage = _usage(kube)
+    found = [row(cluster, usage) for cluster in clusters]
+    if output == "json":
+        return json.dumps([dict(zip(map(str.lower, _COLUMNS), one, strict=True)) for one in found], indent=2)
+    if output == "name":
+        return "\n".join(f"workercluster.trireme.dev/{one[0]}" for one in found)
+    if not found:
+        return f"No clusters in namespace {kube.namespace}."
+    rows = [_COLUMNS, *found]
+    widths = [max(len(one[column]) for one in rows) for column in range(len(_COLUMNS))]
+    return "\n".join(
+        "   ".join(cell.ljust(width) for cell, width in zip(one, widths, strict=True)).rstrip() for one in rows
+    )
+
+
+def _usage(kube: Any) -> dict[str, tuple[float, float]]:
+    """Return the CPUs and bytes that each cluster's workers use; nothing where nobody measures."""
+    from trireme.errors import TriremeError
+
+    path = f"/apis/metrics.k8s.io/v1beta1/namespaces/{kube.namespace}/pods"
+    selector = "app.kubernetes.io/part-of=trireme,app.kubernetes.io/component=worker"
+    found: dict[str, tuple[float, float]] = {}
+    try:
+        items = kube.request("GET", path, labelSelector=selector)["items"]
+    except TriremeError:
+        return found
+    for pod in items:
+        cluster = pod["metadata"]["labels"]["app.kubernetes.io/instance"]
+        cpu, memory = found.get(cluster, (0.0, 0.0))
+        for one in pod["containers"]:
+            cpu, memory = cpu + quantity(one["usage"]["cpu"]), memory + quantity(one["usage"]["memory"])
+        found[cluster] = (cpu, memory)
+    return found
+
+
+def quantity(text: str) -> float:
+    """Read a quantity as metrics have them."""
+    number = text.rstrip("numKMGi")
+    return float(number) * _UNITS[text[len(number) :]]
+
+
+def row(cluster: dict[str, Any], usage: dict[str, tuple[float, float]]) -> tuple[str, ...]:
+    """Return a cluster's line."""
+    name, status = cluster["metadata"]["name"], cluster.get("status", {})
+    scaling = status.get("autoscaling", {})
+    sizes = f"{status.get('readyReplicas', 0)}/{cluster['spec'].get('replicas', 1)}"
+    if "desiredReplicas" in scaling:
+        sizes += f"/{scaling['desiredReplicas']}"
+    ready: dict[str, str] = next((one for one in status.get("conditions", []) if one["type"] == "Ready"), {})
+    cpu, memory = (f"{usage[name][0]:.2f}", f"{usage[name][1] / 2**20:.0f}Mi") if name in usage else ("-", "-")
+    return (name, cluster["spec"]["engine"], sizes, cpu, memory, scaling.get("demand", "-"), ready.get("reason", "-"))

@@ -1,0 +1,412 @@
+"""Jobs on the cluster: submitted, followed, waited for."""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from trireme.client import objects
+from trireme.client.kube import AlreadyExists, ConnectionLost, Kube, NotFound, Object
+from trireme.client.logs import Followers, follow
+from trireme.errors import TriremeError
+
+_POLL_SECONDS = 1.0
+_LAST_LINES_SECONDS = 10.0
+_PATIENCE_SECONDS = 600.0
+
+
+class JobFailed(TriremeError):
+    """A job failed; the message is its condition's."""
+
+
+class Job:
+    """A WorkerJob: like a `concurrent.futures.Future` of what its driver prints.
+
+    Args:
+        kube: where it is.
+        item: the object as it was last seen.
+    """
+
+    def __init__(self, kube: Kube, item: Object) -> None:
+        self.kube, self.item = kube, item
+
+    @classmethod
+    def get(
+        cls, name: str, *, namespace: str | None = None, context: str | None = None, kubeconfig: str | None = None
+    ) -> "Job":
+        """Find a job that is there.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        kube = Kube(kubeconfig, context, namespace)
+        return cls(kube, kube.get("workerjobs", name))
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.item["metadata"]["name"])
+
+    def refresh(self) -> "Job":
+        """Look at it again.
+
+        Raises:
+            NotFound: it is gone, or another one has its name now.
+        """
+        found = self.kube.get("workerjobs", self.name)
+        if found["metadata"]["uid"] != self.item["metadata"]["uid"]:
+            raise NotFound(f"job {self.name} was deleted, and another one has its name")
+        self.item = found
+        return self
+
+    @property
+    def state(self) -> str:
+        """What was last seen, in a word: WaitingForCluster, Starting, Running, Suspended, Complete or Failed."""
+        return str(self.item.get("status", {}).get("state", "WaitingForCluster"))
+
+    def done(self) -> bool:
+        """Tell whether it has ended."""
+        return self.refresh().state in ("Complete", "Failed")
+
+    def running(self) -> bool:
+        """Tell whether its driver runs."""
+        return self.refresh().state == "Running"
+
+    def result(self, timeout: float | None = None) -> str:
+        """Wait for its end, and return the last lines that its driver printed.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Raises:
+            JobFailed: it failed.
+            TimeoutError: it has not ended by then.
+        """
+        self._wait(timeout)
+        if self.state == "Failed":
+            raise JobFailed(self.failure() or "the job failed")
+        return str(self.item["status"].get("output", ""))
+
+    def exception(self, timeout: float | None = None) -> JobFailed | None:
+        """Wait for its end, and return why it failed; None if it completed."""
+        self._wait(timeout)
+        return JobFailed(self.failure() or "the job failed") if self.state == "Failed" else None
+
+    def _wait(self, timeout: float | None) -> None:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self.done():
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"job {self.name} has not ended after {timeout} s: it is {self.state}")
+            time.sleep(_POLL_SECONDS)
+
+    def failure(self) -> str | None:
+        """Return why it failed, as last seen."""
+        return next((str(one["message"]) for one in self.conditions() if one["type"] == "Failed"), None)
+
+    def conditions(self) -> list[Object]:
+        """Return its conditions, as last seen."""
+        found: list[Object] = self.item.get("status", {}).get("conditions", [])
+        return found
+
+    def drivers(self) -> list[Object]:
+        """Return its driver's pods, oldest first."""
+        selector = f"{objects.JOB_LABEL}={self.name},app.kubernetes.io/component=driver"
+        return sorted(self.kube.list("pods", selector), key=lambda pod: pod["metadata"]["creationTimestamp"])
+
+    def logs(self, follow_on: bool = False) -> Iterator[str]:
+        """Read what its drivers print.
+
+        Args:
+            follow_on: go on until the job has ended.
+        """
+        if not follow_on:
+            for pod in self.drivers():
+                yield from self.kube.lines(pod["metadata"]["name"])
+            return
+        seen: set[str] = set()
+        while True:
+            over = self.done()
+            for pod in self.drivers():
+                name = pod["metadata"]["name"]
+                if name not in seen and pod.get("status", {}).get("phase") != "Pending":
+                    seen.add(name)
+                    yield from follow(self.kube, name, threading.Event(), "driver")
+            if over:
+                return
+            time.sleep(_POLL_SECONDS)
+
+    def exit_code(self) -> int:
+        """Return its last driver's exit code; 1 if it failed without one."""
+        codes = [
+            status["state"]["terminated"]["exitCode"]
+            for pod in self.drivers()[-1:]
+            for status in pod.get("status", {}).get("containerStatuses", [])
+            if "terminated" in status.get("state", {})
+        ]
+        if self.state == "Complete":
+            return 0
+        return int(codes[0]) if codes and codes[0] else 1
+
+    def cancel(self) -> bool:
+        """Delete it, and with it its cluster and its files; tell whether it was there."""
+        with suppress(NotFound):
+            self.refresh()
+            self.kube.delete("workerjobs", self.name)
+            return True
+        return False
+
+    def watch(self, say: Callable[[str], None], write: Callable[[str, str], None]) -> int:
+        """Follow it to its end, across lost connections.
+
+        Args:
+            say: told in a line how it fares, whenever that changes.
+            write: told the pod's name and a line that its driver printed.
+
+        Returns:
+            The driver's exit code.
+
+        Raises:
+            TriremeError: it was deleted, or the cluster did not answer for ten minutes.
+        """
+        followers, said, lost = Followers(self.kube, write), "", 0.0
+        while True:
+            try:
+                self.refresh()
+                line = self.progress()
+                followers.add(self.drivers(), "driver")
+                lost = 0.0
+            except ConnectionLost as error:
+                lost = lost or time.monotonic()
+                if time.monotonic() - lost > _PATIENCE_SECONDS:
+                    raise
+                line = f"{error} trying again"
+            if line != said:
+                say(line)
+                said = line
+            if not lost and self.state in ("Complete", "Failed"):
+                followers.finish(_LAST_LINES_SECONDS)
+                return self.exit_code()
+            time.sleep(_POLL_SECONDS)
+
+    def progress(self) -> str:
+        """Return in a line how it fares, and its cluster."""
+        parts = [f"{self.name}: {self.state}"]
+        cluster = self.item.get("status", {}).get("cluster")
+        found = self.kube.find("workerclusters", cluster) if cluster and self.state != "Complete" else None
+        if found:
+            parts.append(cluster_progress(found))
+        trouble = next((one for one in self.conditions() if one["type"] == "DriverRunning"), None)
+        if self.state not in ("Running", "Complete", "Failed") and trouble and trouble["reason"] != "Starting":
+            parts.append(f"{trouble['reason']}: {trouble['message']}")
+        if self.state == "Failed":
+            parts.append(self.failure() or "")
+        return ", ".join(filter(None, parts))
+
+    def _repr_html_(self) -> str:
+        from trireme.client.display import job
+
+        with suppress(TriremeError):
+            self.refresh()
+        return job(self.item)
+
+    def __repr__(self) -> str:
+        return f"<Job {self.name}: {self.state}>"
+
+
+def cluster_progress(cluster: Object) -> str:
+    """Return in a few words how a cluster fares."""
+    status = cluster.get("status", {})
+    words = f"{status.get('readyReplicas', 0)}/{cluster['spec'].get('replicas', 1)} workers"
+    ready = next((one for one in status.get("conditions", []) if one["type"] == "Ready"), None)
+    if ready and ready["status"] != "True" and ready["reason"] not in ("Starting", "NoWorkers"):
+        words += f" ({ready['reason']}: {ready['message']})"
+    demand = status.get("autoscaling", {}).get("demand")
+    return f"{words}, {demand}" if demand else words
+
+
+def create(
+    kube: Kube,
+    script: Path,
+    *,
+    name: str,
+    cluster: Object | None = None,
+    borrowed: str | None = None,
+    driver: Object | None = None,
+    args: Sequence[str] = (),
+    files: Sequence[Path] = (),
+    more: Object | None = None,
+    dry_run: bool = False,
+) -> tuple[Job, list[Object]]:
+    """Create a script's job, and its files.
+
+    The job comes first and owns the files, so that nothing is left whenever this is interrupted.
+
+    Args:
+        kube: where.
+        script: the program.
+        name: of the job.
+        cluster: spec of a cluster of its own.
+        borrowed: or the name of one that is there.
+        driver: spec of the driver, but for its program.
+        args: of the script.
+        files: further files that go along.
+        more: further fields of the job's spec.
+        dry_run: have the server check it all, and create nothing.
+
+    Returns:
+        The job, and all that was made.
+
+    Raises:
+        TriremeError: the name is taken, something is invalid, or may not be made.
+    """
+    job, config = wanted(kube, script, name, cluster, borrowed, driver, args, files, more)
+    if borrowed and kube.find("workerclusters", borrowed) is None:
+        raise NotFound(
+            f"there is no WorkerCluster {borrowed} in namespace {kube.namespace}: create it, or leave out --cluster"
+        )
+    try:
+        made = kube.create("workerjobs", job, dry_run)
+    except AlreadyExists:
+        raise AlreadyExists(f"job {name} is there already: delete it, or choose another name by --name") from None
+    if dry_run:
+        return Job(kube, made), [made, kube.create("configmaps", config, dry_run)]
+    try:
+        config = kube.create("configmaps", objects.owned(config, made))
+    except BaseException:
+        kube.delete("workerjobs", name)
+        raise
+    return Job(kube, made), [made, config]
+
+
+def wanted(
+    kube: Kube,
+    script: Path,
+    name: str,
+    cluster: Object | None,
+    borrowed: str | None,
+    driver: Object | None,
+    args: Sequence[str],
+    files: Sequence[Path],
+    more: Object | None,
+) -> tuple[Object, Object]:
+    """Return the WorkerJob and the ConfigMap that `create` makes.
+
+    Raises:
+        TriremeError: a file is missing, has a syntax error, or is too large.
+    """
+    try:
+        text = script.read_text()
+        apps = [cluster["celery"]["app"].partition(":")[0]] if cluster and "celery" in cluster else []
+        own = objects.modules(script, text, apps)
+        extra = {path.name: path.read_bytes() for path in files}
+    except SyntaxError as error:
+        raise TriremeError(f"{script}:{error.lineno}:{error.offset}: {error.msg}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TriremeError(
+            f"{getattr(error, 'filename', None) or script}: {getattr(error, 'strerror', error)}"
+        ) from None
+    config = objects.config_map(name, kube.namespace, text, own, extra)
+    job = objects.worker_job(name, kube.namespace, cluster, borrowed, driver or {}, args, bool(own), more or {})
+    return job, config
+
+
+def fresh(name: str) -> str:
+    """Return a name for one more job of a script."""
+    return f"{name[:38].rstrip('-')}-{secrets.token_hex(3)[:5]}"
+
+
+def submit(
+    script: str | Path,
+    *args: str,
+    engine: str | None = None,
+    workers: int | tuple[int, int] = (1, 4),
+    cpu: str = "1",
+    memory: str = "2Gi",
+    cluster: str | None = None,
+    name: str | None = None,
+    image: str | None = None,
+    app: str | None = None,
+    files: Sequence[str | Path] = (),
+    env: dict[str, str] | None = None,
+    driver_cpu: str = "1",
+    driver_memory: str = "1Gi",
+    timeout: int | None = None,
+    namespace: str | None = None,
+    context: str | None = None,
+    kubeconfig: str | None = None,
+) -> Job:
+    """Run a script as a job on the cluster.
+
+    Args:
+        script: path of the program.
+        args: its arguments.
+        engine: dask, spark or celery, for a cluster of its own.
+        workers: how many; a pair lets the cluster grow and shrink between them.
+        cpu: limit of a worker.
+        memory: limit of a worker.
+        cluster: name of a cluster that is there, instead of one of its own.
+        name: of the job.
+        image: of workers and driver.
+        app: the Celery application, as for `celery -A`.
+        files: further files that go along.
+        env: variables of driver and workers.
+        driver_cpu: limit of the driver.
+        driver_memory: limit of the driver.
+        timeout: seconds that the driver may take.
+        namespace: the context's if None.
+        context: the kubeconfig's current one if None.
+        kubeconfig: as kubectl finds it if None.
+
+    Raises:
+        TriremeError: something is missing, wrong or refused.
+    """
+    if (engine is None) == (cluster is None):
+        raise TriremeError(
+            "give either engine, for a cluster of the job's own, or cluster, the name of one that is there"
+        )
+    path = Path(script)
+    variables = [{"name": key, "value": value} for key, value in (env or {}).items()]
+    driver: Object = {"resources": {"limits": {"cpu": driver_cpu, "memory": driver_memory}}}
+    if variables:
+        driver["env"] = variables
+    spec = None if engine is None else cluster_spec(engine, workers, cpu, memory, image, app, variables)
+    job, _ = create(
+        Kube(kubeconfig, context, namespace),
+        path,
+        name=name or fresh(path.stem.lower().replace("_", "-")),
+        cluster=spec,
+        borrowed=cluster,
+        driver=driver,
+        args=args,
+        files=[Path(file) for file in files],
+        more={"activeDeadlineSeconds": timeout} if timeout else {},
+    )
+    return job
+
+
+def cluster_spec(
+    engine: str,
+    workers: int | tuple[int, int],
+    cpu: str,
+    memory: str,
+    image: str | None = None,
+    app: str | None = None,
+    env: Sequence[dict[str, Any]] = (),
+) -> Object:
+    """Return the spec of a WorkerCluster."""
+    size: Object = (
+        {"replicas": workers}
+        if isinstance(workers, int)
+        else {"autoscaling": {"minReplicas": workers[0], "maxReplicas": workers[1]}}
+    )
+    return {
+        "engine": engine,
+        **({"image": image} if image else {}),
+        **size,
+        "resources": {"limits": {"cpu": cpu, "memory": memory}},
+        **({"env": [*env]} if env else {}),
+        **({"celery": {"app": app}} if app else {}),
+    }

@@ -1,0 +1,252 @@
+"""Requests to one cluster's API, in JSON; what goes wrong is said in words that help."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from trireme.errors import TriremeError
+
+Object = dict[str, Any]
+
+_GROUPS = {
+    "workerclusters": "/apis/trireme.dev/v1alpha1",
+    "workerjobs": "/apis/trireme.dev/v1alpha1",
+    "deployments": "/apis/apps/v1",
+    "statefulsets": "/apis/apps/v1",
+    "selfsubjectaccessreviews": "/apis/authorization.k8s.io/v1",
+    "customresourcedefinitions": "/apis/apiextensions.k8s.io/v1",
+}
+_CLUSTER_WIDE = ("selfsubjectaccessreviews", "customresourcedefinitions", "nodes", "namespaces")
+_VERBS = {"GET": "get", "POST": "create", "PATCH": "patch", "DELETE": "delete"}
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_TIMEOUT = (5, 30)
+# A follower of logs looks anew where nothing was said for so long: the connection may have gone without a word.
+_STREAM_TIMEOUT = (5, 60)
+
+
+class ConnectionLost(TriremeError):
+    """The API server does not answer, or no more."""
+
+
+class NotFound(TriremeError):
+    """There is no such object."""
+
+
+class AlreadyExists(TriremeError):
+    """There is an object of that name already."""
+
+
+class Forbidden(TriremeError):
+    """The user may not do that."""
+
+
+class Kube:
+    """One namespace of one cluster: the kubeconfig's, or the one that this pod runs in.
+
+    Args:
+        kubeconfig: its path; as kubectl finds it if None.
+        context: in it; the current one if None.
+        namespace: the context's, or the pod's, if None.
+
+    Raises:
+        TriremeError: there is neither a kubeconfig nor a pod around.
+    """
+
+    def __init__(self, kubeconfig: str | None = None, context: str | None = None, namespace: str | None = None) -> None:
+        from kubernetes import config
+
+        in_pod = "KUBERNETES_SERVICE_HOST" in os.environ
+        try:
+            if in_pod and not (kubeconfig or context or os.environ.get("KUBECONFIG")):
+                self.api, self.context = _in_pod(), "this pod's service account"
+                found = _NAMESPACE_FILE.read_text() if _NAMESPACE_FILE.exists() else None
+            else:
+                self.api = config.new_client_from_config(config_file=kubeconfig, context=context)
+                contexts, active = config.list_kube_config_contexts(config_file=kubeconfig)
+                chosen = next((one for one in contexts if one["name"] == context), active)
+                found, self.context = chosen["context"].get("namespace"), f"context {chosen['name']}"
+        except (config.ConfigException, OSError) as error:
+            why = " ".join(str(error).split())
+            raise TriremeError(
+                f"no cluster: {why}: name a kubeconfig by --kubeconfig or KUBECONFIG, or run here by --local"
+            ) from None
+        self.namespace: str = namespace or found or "default"
+        self.inside = in_pod
+        self.kubeconfig = kubeconfig
+
+    def path(self, plural: str, name: str = "", sub: str = "") -> str:
+        """Return where objects of a kind are, or one of them."""
+        where = "" if plural in _CLUSTER_WIDE else f"/namespaces/{self.namespace}"
+        parts = [f"{_GROUPS.get(plural, '/api/v1')}{where}/{plural}", name, sub]
+        return "/".join(part for part in parts if part)
+
+    def get(self, plural: str, name: str) -> Object:
+        """Read an object.
+
+        Raises:
+            NotFound: there is none.
+            TriremeError: it can't be read, and why.
+        """
+        return self.request("GET", self.path(plural, name))
+
+    def find(self, plural: str, name: str) -> Object | None:
+        """Read an object; None if there is none."""
+        try:
+            return self.get(plural, name)
+        except NotFound:
+            return None
+
+    def list(self, plural: str, selector: str = "") -> list[Object]:
+        """Read the objects of a kind that have some labels."""
+        found: list[Object] = self.request("GET", self.path(plural), labelSelector=selector)["items"]
+        return found
+
+    def create(self, plural: str, item: Object, dry_run: bool = False) -> Object:
+        """Create an object; only checked by the server if `dry_run`.
+
+        Raises:
+            AlreadyExists: the name is taken.
+        """
+        query = {"dryRun": "All"} if dry_run else {}
+        return self.request("POST", self.path(plural), item, fieldManager="trireme", **query)
+
+    def patch(self, plural: str, name: str, patch: Object) -> Object:
+        """Change some fields of an object."""
+        path = self.path(plural, name)
+        return self.request("PATCH", path, patch, "application/merge-patch+json", fieldManager="trireme")
+
+    def apply(self, plural: str, item: Object, dry_run: bool = False) -> Object:
+        """Create an object, or make it so, by server-side apply.
+
+        Raises:
+            TriremeError: somebody else set one of the fields, or the object is invalid.
+        """
+        query = {"dryRun": "All"} if dry_run else {}
+        path = self.path(plural, item["metadata"]["name"])
+        return self.request("PATCH", path, item, "application/apply-patch+yaml", fieldManager="trireme", **query)
+
+    def delete(self, plural: str, name: str) -> None:
+        """Delete an object, if it is there."""
+        with suppress(NotFound):
+            self.request("DELETE", self.path(plural, name), {"propagationPolicy": "Background"})
+
+    def lines(self, pod: str, **query: str) -> Iterator[str]:
+        """Read the lines of a pod's log as they come.
+
+        Raises:
+            ConnectionLost: it broke off.
+        """
+        from urllib3.exceptions import HTTPError
+
+        response = self._call("GET", self.path("pods", pod, "log"), None, query, timeout=_STREAM_TIMEOUT)
+        rest = b""
+        try:
+            for chunk in response.stream(65536, decode_content=True):
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from (line.decode(errors="replace") for line in lines)
+        except HTTPError as error:
+            raise ConnectionLost(f"the log of {pod} broke off: {error}") from None
+        finally:
+            response.release_conn()
+        if rest:
+            yield rest.decode(errors="replace")
+
+    def request(
+        self, method: str, path: str, body: Object | None = None, kind: str = "application/json", **query: str
+    ) -> Object:
+        """Ask the API server.
+
+        Raises:
+            TriremeError: it does not answer, or refuses; with what to do.
+        """
+        found: Object = json.loads(self._call(method, path, body, query, kind).data)
+        return found
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Object | None,
+        query: dict[str, str],
+        kind: str = "application/json",
+        timeout: tuple[int, int] = _TIMEOUT,
+    ) -> Any:
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        headers = {"Accept": "application/json", "Content-Type": kind}
+        try:
+            return self.api.call_api(
+                path,
+                method,
+                query_params=list(query.items()),
+                header_params=headers,
+                body=body,
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _request_timeout=timeout,
+            )
+        except ApiException as error:
+            raise explained(error.status, error.body or error.reason, method, path, self.context) from None
+        except HTTPError as error:
+            reason = getattr(error, "reason", None) or error
+            host = self.api.configuration.host
+            raise ConnectionLost(f"{host} ({self.context}) does not answer: {reason}: is the cluster up?") from None
+
+
+def _in_pod() -> Any:
+    from kubernetes import client, config
+
+    configuration = client.Configuration()
+    config.load_incluster_config(client_configuration=configuration)
+    return client.ApiClient(configuration)
+
+
+def explained(code: int, body: Any, method: str, path: str, context: str) -> TriremeError:
+    """Return what to say of an answer that is none.
+
+    Args:
+        code: HTTP status.
+        body: of the answer.
+        method: of the request.
+        path: of the request.
+        context: how the cluster was found.
+    """
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
+    try:
+        said = json.loads(text)
+        message, reason = str(said["message"]), said.get("reason")
+    except (ValueError, KeyError, TypeError):
+        message, reason = " ".join(text.split()), None
+    namespace, resource, name = _place(path)
+    where = f" in namespace {namespace}" if namespace else ""
+    if code == 401:
+        return TriremeError(f"the cluster refuses the credentials of {context}: they may have expired: log in again")
+    if code == 403 and "is forbidden: exceeded quota" not in message and "User " in message:
+        verb = _VERBS[method] if name or method != "GET" else "list"
+        return Forbidden(
+            f"no right to {verb} {resource}{where}: ask for a Role with that verb and resource ({message})"
+        )
+    if code == 404 and reason != "NotFound":
+        return TriremeError(
+            f"this cluster knows no {resource}: install Trireme there: helm install trireme charts/trireme"
+        )
+    if code == 404:
+        return NotFound(f"there is no {resource.removesuffix('s')} {name}{where}")
+    if code == 409 and reason == "AlreadyExists":
+        return AlreadyExists(f"{message}: delete it, or choose another name")
+    return TriremeError(message or f"{method} {path}: status {code}")
+
+
+def _place(path: str) -> tuple[str, str, str]:
+    """Return the namespace, the kind and the name that a path is about."""
+    words = path.strip("/").split("/")
+    words = words[2:] if words[0] == "api" else words[3:]
+    namespace = ""
+    if len(words) > 2 and words[0] == "namespaces":
+        namespace, words = words[1], words[2:]
+    resource, name, sub = [*words, "", "", ""][:3]
+    return namespace, f"{resource}/{sub}" if sub else resource, name

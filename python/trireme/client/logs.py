@@ -1,0 +1,93 @@
+"""Logs of pods, followed across lost connections."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+from trireme.client.kube import ConnectionLost, Kube, NotFound, Object
+from trireme.errors import TriremeError
+
+_PAUSE_SECONDS = 0.5
+
+
+def follow(kube: Kube, pod: str, over: threading.Event, container: str = "") -> Iterator[str]:
+    """Read a pod's log to its end, which comes when its container ends.
+
+    What was read before a connection broke off is not read again.
+
+    Args:
+        kube: where the pod is.
+        pod: its name.
+        over: set when nobody reads any more.
+        container: which of it; the only one if left out.
+    """
+    last = ""
+    query = {"follow": "true", "timestamps": "true", **({"container": container} if container else {})}
+    while not over.is_set():
+        broken = False
+        try:
+            for line in kube.lines(pod, **query, **({"sinceTime": f"{last[:19]}Z"} if last else {})):
+                stamp, _, text = line.partition(" ")
+                if (moment := sortable(stamp)) > last:
+                    last = moment
+                    yield text
+        except NotFound:
+            return
+        except TriremeError as error:
+            # The latter: the container does not run yet.
+            broken = isinstance(error, ConnectionLost) or "waiting to start" in str(error)
+            if not broken:
+                raise
+        if not broken and _has_ended(kube, pod):
+            return
+        over.wait(_PAUSE_SECONDS)
+
+
+def sortable(stamp: str) -> str:
+    """Return a log's timestamp with all of its nine decimals: zeros at the end are left out there."""
+    seconds, _, decimals = stamp.removesuffix("Z").partition(".")
+    return f"{seconds}.{decimals:0<9}"
+
+
+def _has_ended(kube: Kube, pod: str) -> bool:
+    try:
+        found = kube.find("pods", pod)
+    except ConnectionLost:
+        return False
+    return found is None or found.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
+class Followers:
+    """Follows several pods at once, each in a thread of its own.
+
+    Args:
+        kube: where they are.
+        write: told each pod's name and line, one at a time.
+    """
+
+    def __init__(self, kube: Kube, write: Callable[[str, str], None]) -> None:
+        self._kube, self._write = kube, write
+        self._threads: dict[str, threading.Thread] = {}
+        self._over = threading.Event()
+        self._writing = threading.Lock()
+
+    def add(self, pods: list[Object], container: str) -> None:
+        """Follow those that are not followed yet."""
+        for pod in pods:
+            name = pod["metadata"]["name"]
+            if name not in self._threads and pod.get("status", {}).get("phase") != "Pending":
+                self._threads[name] = threading.Thread(target=self._run, args=(name, container), daemon=True)
+                self._threads[name].start()
+
+    def _run(self, pod: str, container: str) -> None:
+        try:
+            for line in follow(self._kube, pod, self._over, container):
+                with self._writing:
+                    self._write(pod, line)
+        except TriremeError as error:
+            self._write(pod, f"error: {error}")
+
+    def finish(self, seconds: float) -> None:
+        """Wait for the rest of what they say, and stop."""
+        for thread in self._threads.values():
+            thread.join(seconds)
+        self._over.set()

@@ -1,0 +1,169 @@
+"""What is created for a script: a WorkerJob, and a ConfigMap with what goes along."""
+
+import ast
+import base64
+import io
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trireme.errors import TriremeError
+
+Object = dict[str, Any]
+API_VERSION = "trireme.dev/v1alpha1"
+JOB_LABEL = "trireme.dev/job"
+MODULES = "modules.zip"
+MAX_BYTES = 1_000_000
+"""Of all files together: an object in etcd is 1 MiB at most (ConfigMap's own limit), and the rest is metadata."""
+
+# Where the charts mount the workers' files, and the operator the driver's.
+_CODE = "/opt/trireme/code"
+_PROGRAM = "/opt/trireme/script"
+_EARLIEST = (1980, 1, 1, 0, 0, 0)
+
+
+def modules(script: Path, text: str, also: Sequence[str] = ()) -> dict[str, bytes]:
+    """Return the files of the modules beside a script that it imports, and those that they import in turn.
+
+    Args:
+        script: its path.
+        text: of it.
+        also: names of further modules.
+
+    Returns:
+        Paths relative to the script's folder, and what is in them.
+    """
+    folder, found = script.parent, dict[str, bytes]()
+    waiting = [*_imports(text, ""), *also]
+    while waiting:
+        for path in _files(folder, waiting.pop()):
+            name = path.relative_to(folder).as_posix()
+            if name in found or path == script:
+                continue
+            found[name] = path.read_bytes()
+            if path.suffix == ".py":
+                package = ".".join(path.relative_to(folder).parts[:-1])
+                try:
+                    waiting += _imports(found[name].decode(), package)
+                except (SyntaxError, ValueError) as error:
+                    raise TriremeError(f"{path}: {error}") from None
+    return dict(sorted(found.items()))
+
+
+def _imports(text: str, package: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{name}.{alias.name}".strip(".") for alias in node.names)
+
+
+def _files(folder: Path, module: str) -> Iterator[Path]:
+    """Find a dotted name's module and the packages around it; its last part may be no module at all."""
+    place = folder
+    for part in module.split("."):
+        if (place / part).is_dir() and any((place / part).glob("*.py")):
+            place = place / part
+            if (place / "__init__.py").is_file():
+                yield place / "__init__.py"
+        else:
+            if (place / f"{part}.py").is_file():
+                yield place / f"{part}.py"
+            return
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """Return an archive that Python imports from; the same for the same files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name, _EARLIEST), content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def config_map(name: str, namespace: str, script: str, own: Mapping[str, bytes], files: Mapping[str, bytes]) -> Object:
+    """Return the ConfigMap with a script as main.py, the modules in an archive, and further files as they are.
+
+    Raises:
+        TriremeError: all that is too large.
+    """
+    binary = {**({MODULES: zipped(own)} if own else {}), **files}
+    size = len(script.encode()) + sum(map(len, binary.values()))
+    if size > MAX_BYTES:
+        sizes = {"the script": len(script.encode()), **{key: len(data) for key, data in binary.items()}}
+        largest = max(sizes, key=lambda key: sizes[key])
+        raise TriremeError(
+            f"the script and its files are {size / 1e6:.1f} MB, the most of it {largest}, and"
+            f" {MAX_BYTES / 1e6:.0f} MB fits into a ConfigMap: put code into an image (--image),"
+            " and data into storage that workers read"
+        )
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": f"{name}-files", "namespace": namespace, "labels": {JOB_LABEL: name}},
+        "data": {"main.py": script},
+        "binaryData": {key: base64.b64encode(data).decode() for key, data in binary.items()},
+    }
+
+
+def worker_job(
+    name: str,
+    namespace: str,
+    cluster: Object | None,
+    borrowed: str | None,
+    driver: Object,
+    args: Sequence[str],
+    has_modules: bool,
+    more: Object,
+) -> Object:
+    """Return the WorkerJob that runs a script from its ConfigMap.
+
+    Args:
+        name: of the job.
+        namespace: where.
+        cluster: spec of a cluster of its own.
+        borrowed: or the name of one that is there.
+        driver: spec of the driver, but for its program.
+        args: of the script.
+        has_modules: whether there is an archive of modules.
+        more: further fields of the job's spec.
+    """
+    files = f"{name}-files"
+    driver = {**driver, "code": {"configMap": files}, **({"args": [*args]} if args else {})}
+    if has_modules:
+        driver["env"] = _with_path(driver.get("env", []), f"{_PROGRAM}/{MODULES}:{_CODE}")
+    spec: Object = {"driver": driver, **more}
+    if borrowed:
+        spec["clusterRef"] = {"name": borrowed}
+    else:
+        assert cluster is not None
+        cluster = {**cluster, "code": {"configMap": files}}
+        if has_modules:
+            cluster["env"] = _with_path(cluster.get("env", []), f"{_CODE}/{MODULES}:{_CODE}")
+        spec["clusterTemplate"] = {"spec": cluster}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "WorkerJob",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+
+
+def _with_path(env: Sequence[Object], path: str) -> list[Object]:
+    given = next((one["value"] for one in env if one["name"] == "PYTHONPATH"), None)
+    path = f"{given}:{path}" if given else path
+    return [*(one for one in env if one["name"] != "PYTHONPATH"), {"name": "PYTHONPATH", "value": path}]
+
+
+def owned(item: Object, job: Object) -> Object:
+    """Return an object that goes when a job goes."""
+    owner = {
+        "apiVersion": job["apiVersion"],
+        "kind": job["kind"],
+        "name": job["metadata"]["name"],
+        "uid": job["metadata"]["uid"],
+    }
+    return {**item, "metadata": {**item["metadata"], "ownerReferences": [owner]}}

@@ -1,0 +1,121 @@
+"""One run on this machine: the engine, the driver, and nothing left after it."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from trireme.errors import TriremeError
+from trireme.local import engines, limits
+from trireme.local.processes import Processes, end
+from trireme.local.work import Work
+
+_POLL_SECONDS = 0.1
+_INTERRUPT_SECONDS = 10
+
+
+def run(work: Work, say: Callable[[str], None] = lambda _: None) -> int:
+    """Run a job here: the engine's processes, then the driver, whose output is this process's.
+
+    Args:
+        work: the job.
+        say: told in a line what is started.
+
+    Returns:
+        The driver's exit code; 128 and the signal's number if one ended it; 130 after Ctrl-C.
+
+    Raises:
+        TriremeError: this machine lacks something, or the engine failed.
+    """
+    engines.check(work)
+    limit = limits.limits(work.cluster)
+    workers = limits.size(work.cluster, limit.cpus, os.cpu_count() or 1)
+    say(
+        f"{work.name}: {work.engine} on this machine,"
+        f" {workers} worker(s) of {limit.cpus} CPU(s) and {limit.memory >> 20} MiB"
+    )
+    with tempfile.TemporaryDirectory(prefix="trireme-") as name, _terminable():
+        folder = Path(name)
+        program = work.script.parent if work.script else _write(folder / "script", work.program)
+        # Workers import what stands beside the script, as they do where it goes along to them.
+        code = program if work.script else _write(folder / "code", work.code)
+        env = {**os.environ, **_python_path(code), "PYTHONUNBUFFERED": "1"}
+        with Processes(folder) as processes:
+            shared = engines.start(work, workers, folder, {**env, **work.worker_env}, processes)
+            command = [*work.command] if work.command else [sys.executable, str(work.script or program / "main.py")]
+            return _drive(
+                [*command, *work.args],
+                {**env, **shared, **work.env},
+                None if work.script else program,
+                processes,
+                work.deadline,
+            )
+
+
+def _drive(
+    command: list[str], env: Mapping[str, str], folder: Path | None, processes: Processes, deadline: float | None
+) -> int:
+    # Looked for where the driver's own PATH says.
+    try:
+        driver = subprocess.Popen(command, env=env, cwd=folder, start_new_session=True)
+    except OSError as error:
+        raise TriremeError(f"{command[0]}: {error.strerror}") from error
+    late = threading.Event()
+
+    def too_late() -> None:
+        late.set()
+        end(driver)
+
+    timer = threading.Timer(deadline or 0, too_late)
+    try:
+        if deadline:
+            timer.start()
+        while driver.poll() is None:
+            processes.check()
+            try:
+                driver.wait(_POLL_SECONDS)
+            except subprocess.TimeoutExpired:
+                continue
+    except KeyboardInterrupt:
+        end(driver, signal.SIGINT, _INTERRUPT_SECONDS)
+        return 130
+    finally:
+        timer.cancel()
+        end(driver)
+    if late.is_set():
+        raise TriremeError("the driver took longer than activeDeadlineSeconds allows")
+    return driver.returncode if driver.returncode >= 0 else 128 - driver.returncode
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> Path:
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def _python_path(folder: Path) -> dict[str, str]:
+    given = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), *([given] if given else [])])}
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Clean up after TERM as after Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
