@@ -110,8 +110,7 @@ class Kube:
         Raises:
             AlreadyExists: the name is taken.
         """
-        query = {"dryRun": "All"} if dry_run else {}
-        return self.request("POST", self.path(plural), item, fieldManager="trireme", **query)
+        return self.request("POST", self.path(plural), item, **_writing(dry_run))
 
     def patch(self, plural: str, name: str, patch: Object) -> Object:
         """Change some fields of an object."""
@@ -124,9 +123,8 @@ class Kube:
         Raises:
             TriremeError: somebody else set one of the fields, or the object is invalid.
         """
-        query = {"dryRun": "All"} if dry_run else {}
         path = self.path(plural, item["metadata"]["name"])
-        return self.request("PATCH", path, item, "application/apply-patch+yaml", fieldManager="trireme", **query)
+        return self.request("PATCH", path, item, "application/apply-patch+yaml", **_writing(dry_run))
 
     def delete(self, plural: str, name: str) -> None:
         """Delete an object, if it is there."""
@@ -162,7 +160,13 @@ class Kube:
         Raises:
             TriremeError: it does not answer, or refuses; with what to do.
         """
-        found: Object = json.loads(self._call(method, path, body, query, kind).data)
+        from urllib3.exceptions import HTTPError
+
+        response = self._call(method, path, body, query, kind)
+        try:
+            found: Object = json.loads(response.data)
+        except (HTTPError, ValueError) as error:
+            raise self._lost(error) from None
         return found
 
     def _call(
@@ -192,9 +196,17 @@ class Kube:
         except ApiException as error:
             raise explained(error.status, error.body or error.reason, method, path, self.context) from None
         except HTTPError as error:
-            reason = getattr(error, "reason", None) or error
-            host = self.api.configuration.host
-            raise ConnectionLost(f"{host} ({self.context}) does not answer: {reason}: is the cluster up?") from None
+            raise self._lost(getattr(error, "reason", None) or error) from None
+
+    def _lost(self, why: object) -> ConnectionLost:
+        return ConnectionLost(
+            f"{self.api.configuration.host} ({self.context}) does not answer: {why}: is the cluster up?"
+        )
+
+
+def _writing(dry_run: bool) -> dict[str, str]:
+    # Strict: by itself the API server drops fields that it does not know.
+    return {"fieldManager": "trireme", "fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}
 
 
 def _in_pod() -> Any:
@@ -238,6 +250,8 @@ def explained(code: int, body: Any, method: str, path: str, context: str) -> Tri
         return NotFound(f"there is no {resource.removesuffix('s')} {name}{where}")
     if code == 409 and reason == "AlreadyExists":
         return AlreadyExists(f"{message}: delete it, or choose another name")
+    if code == 400 and "unknown field" in message:
+        return TriremeError(f"{message}: misspelt, or newer than the cluster's Trireme: upgrade that")
     return TriremeError(message or f"{method} {path}: status {code}")
 
 

@@ -1,0 +1,123 @@
+"""What is found wrong, each with its fix."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from trireme.client.display import cluster as shown
+from trireme.client.doctor import kind_findings, object_findings, pod_findings
+from trireme.client.versions import differences
+
+NOW = datetime(2026, 1, 1, 1, 0, tzinfo=UTC)
+
+
+def item(kind, **conditions):
+    found = [
+        {"type": name, "status": status, "reason": reason, "message": "the message"}
+        for name, (status, reason) in conditions.items()
+    ]
+    return {"kind": kind, "metadata": {"name": "a"}, "spec": {"engine": "dask"}, "status": {"conditions": found}}
+
+
+@pytest.mark.parametrize(
+    ("found", "fix"),
+    [
+        (item("WorkerCluster", Ready=("False", "OOMKilled")), "raise the memory limit"),
+        (item("WorkerCluster", Ready=("True", "Ready"), AutoscalingActive=("False", "NoAnswer")), "docs/conditions.md"),
+        (item("WorkerJob", ClusterReady=("False", "NotFound")), "create the cluster"),
+        (item("WorkerJob", DriverRunning=("False", "Ended"), Failed=("True", "DriverFailed")), "trireme logs a has"),
+        (item("WorkerJob", DriverRunning=("False", "ImagePullBackOff")), "correct the image's name"),
+    ],
+)
+def test_what_conditions_tell(found, fix):
+    (finding,) = object_findings(found)
+    assert "the message" in finding.what
+    assert fix in finding.fix
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        item("WorkerCluster", Ready=("True", "Ready")),
+        item("WorkerCluster", Ready=("False", "NoWorkers")),
+        item("WorkerJob", ClusterReady=("False", "Creating")),
+        item("WorkerJob", ClusterReady=("False", "NotFound"), Complete=("True", "Completed")),
+    ],
+)
+def test_what_is_well_or_on_its_way(found):
+    assert not [*object_findings(found)]
+
+
+def test_what_nobody_looked_at():
+    (finding,) = object_findings({"kind": "WorkerJob", "metadata": {"name": "a"}})
+    assert "see whether the operator runs" in finding.fix
+
+
+def pod(status, created="2026-01-01T00:00:00Z", **metadata):
+    return {"metadata": {"name": "p", "creationTimestamp": created, **metadata}, "status": status}
+
+
+WAITING = {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
+UNSCHEDULED = {"phase": "Pending", "conditions": [{"status": "False", "message": "0/2 nodes are available"}]}
+KILLED = {"name": "worker", "restartCount": 4, "lastState": {"terminated": {"reason": "OOMKilled"}}}
+
+
+@pytest.mark.parametrize(
+    ("found", "what"),
+    [
+        (pod(WAITING), "pending for 3600 s: ImagePullBackOff"),
+        (pod(UNSCHEDULED), "pending for 3600 s: 0/2 nodes are available"),
+        (pod({"phase": "Running", "containerStatuses": [KILLED]}), "restarted 4 times, last after OOMKilled"),
+        (pod({"phase": "Running"}, deletionTimestamp="2026-01-01T00:30:00Z"), "should have gone 1800 s ago"),
+    ],
+)
+def test_stuck_pods(found, what):
+    (finding,) = pod_findings(found, NOW)
+    assert what in finding.what
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pod({"phase": "Running"}),
+        pod({"phase": "Pending"}, created="2026-01-01T00:59:00Z"),
+        pod({"phase": "Running"}, deletionTimestamp="2026-01-01T01:00:30Z"),
+    ],
+)
+def test_pods_that_are_well(found):
+    assert not [*pod_findings(found, NOW)]
+
+
+def kind(version, **driver):
+    spec = {"properties": {"driver": {"properties": driver}}}
+    schema = {"openAPIV3Schema": {"properties": {"spec": spec}}}
+    return {"spec": {"versions": [{"name": version, "served": True, "schema": schema}]}}
+
+
+@pytest.mark.parametrize(
+    ("found", "what"),
+    [
+        (kind("v1alpha1", code={}), None),
+        (kind("v1alpha1"), "older than this command: it has no field `code`"),
+        (kind("v1", code={}), "is served as v1"),
+    ],
+)
+def test_kinds(found, what):
+    findings = [*kind_findings("workerjobs", found)]
+    assert [what in finding.what for finding in findings] == ([True] if what else [])
+
+
+def test_versions():
+    here = {"python": "3.11.7.final.0", "dask": "2026.8.1", "numpy": "2.1.0", "pandas": "2.0"}
+    same = {"python": "3.11.2.final.0", "dask": "2026.8.0", "numpy": "2.1.3"}
+    assert differences(here, {"a": same}) == ([], [])
+    other = {**same, "python": "3.13.1.final.0", "numpy": "2.3.0"}
+    must, should = differences(here, {"a": same, "b": other})
+    assert must == ["python 3.11.7.final.0 here, 3.11.2.final.0 and 3.13.1.final.0 in the cluster"]
+    assert should == ["numpy 2.1.0 here, 2.1.3 and 2.3.0 in the cluster"]
+
+
+def test_what_notebooks_show_is_text():
+    found = item("WorkerCluster", Ready=("False", "<script>"))
+    assert "<script>" not in shown(found)
+    assert "&lt;script&gt;" in shown(found)

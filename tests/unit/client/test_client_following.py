@@ -1,0 +1,110 @@
+"""Jobs are followed to their end across lost connections, and gone after Ctrl-C."""
+
+import threading
+
+import pytest
+from answering import BreaksOff, answering
+
+from trireme.cli import submit
+from trireme.client.job import Job, JobFailed
+from trireme.client.kube import Kube
+from trireme.client.logs import follow, sortable
+
+JOB = "/apis/trireme.dev/v1alpha1/namespaces/team/workerjobs/mean"
+PODS = "/api/v1/namespaces/team/pods"
+LOG = f"{PODS}/mean-driver-1/log"
+
+
+@pytest.fixture
+def server(tmp_path):
+    with answering(tmp_path) as (answers, config):
+        answers.kube = Kube(config)
+        yield answers
+
+
+def pod(phase="Running", **terminated):
+    state = {"terminated": terminated} if terminated else {"running": {}}
+    return {
+        "metadata": {"name": "mean-driver-1", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "status": {"phase": phase, "containerStatuses": [{"state": state}]},
+    }
+
+
+def job(state, **conditions):
+    found = [{"type": name, "status": "True", "reason": name, "message": text} for name, text in conditions.items()]
+    return {
+        "metadata": {"name": "mean", "uid": "1"},
+        "spec": {},
+        "status": {"state": state, "conditions": found, "output": "0.5"},
+    }
+
+
+def line(second, text, decimals=""):
+    return f"2026-01-01T00:00:{second:02}{decimals}Z {text}\n".encode()
+
+
+def test_a_log_that_breaks_off_is_read_on_from_there(server):
+    server.say("GET", PODS, {"items": [pod()]})
+    server.say("GET", f"{PODS}/mean-driver-1", pod("Succeeded"))
+    first = line(1, "one", ".5") + line(2, "two", ".25")
+    server.say("GET", LOG, [BreaksOff(first), line(2, "two", ".25") + line(2, "three", ".3") + line(3, "four")])
+    found = list(follow(server.kube, "mean-driver-1", threading.Event(), "driver"))
+    assert found == ["one", "two", "three", "four"]
+    asked = [query for _, path, query, _ in server.asked if path == LOG]
+    assert "sinceTime" not in asked[0]
+    assert asked[1]["sinceTime"] == "2026-01-01T00:00:02Z"
+
+
+def test_timestamps_are_in_order_whatever_their_decimals():
+    stamps = ["2026-01-01T00:00:01Z", "2026-01-01T00:00:01.05Z", "2026-01-01T00:00:01.5Z", "2026-01-01T00:00:02Z"]
+    assert sorted(stamps, key=sortable) == stamps
+
+
+def test_a_job_is_followed_to_its_end_with_its_exit_code(server):
+    server.say("GET", JOB, [job("WaitingForCluster"), job("Running"), job("Failed", Failed="exit code 3")])
+    server.say("GET", PODS, [{"items": []}, {"items": [pod()]}, {"items": [pod("Failed", exitCode=3)]}])
+    server.say("GET", LOG, line(1, "hello"))
+    server.say("GET", f"{PODS}/mean-driver-1", pod("Failed"))
+    said, written = [], []
+    code = Job(server.kube, job("Running")).watch(said.append, lambda _, text: written.append(text))
+    assert (code, written) == (3, ["hello"])
+    assert said == ["mean: WaitingForCluster", "mean: Running", "mean: Failed, exit code 3"]
+
+
+def test_a_server_that_is_away_for_a_while_is_waited_for(server, monkeypatch):
+    server.say("GET", JOB, [job("Running"), BreaksOff(), job("Complete", Complete="")])
+    server.say("GET", PODS, {"items": []})
+    said = []
+    assert Job(server.kube, job("Running")).watch(said.append, lambda *_: None) == 0
+    assert said[0] == "mean: Running"
+    assert said[-1] == "mean: Complete"
+
+
+def test_like_a_future(server):
+    done = Job(server.kube, job("Running"))
+    server.say("GET", JOB, job("Complete", Complete=""))
+    assert (done.result(1), done.exception(1), done.running()) == ("0.5", None, False)
+    server.say("GET", JOB, job("Failed", Failed="why"))
+    with pytest.raises(JobFailed, match="why"):
+        done.result(1)
+    server.say("GET", JOB, job("Running"))
+    with pytest.raises(TimeoutError, match="it is Running"):
+        done.result(0)
+    server.say("DELETE", JOB, {})
+    assert done.cancel()
+    assert server.asked[-1][0] == "DELETE"
+    server.say("GET", JOB, {**job("Running"), "metadata": {"name": "mean", "uid": "another"}})
+    assert not done.cancel()
+
+
+def test_ctrl_c_deletes_what_was_made(server, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    server.say("GET", JOB, interrupted)
+    monkeypatch.setattr(Job, "watch", interrupted)
+    server.say("GET", JOB, job("Running"))
+    server.say("DELETE", JOB, {})
+    server.say("DELETE", "/api/v1/namespaces/team/configmaps/files", {})
+    assert submit._attend([Job(server.kube, job("Running"))], False, None, [("configmaps", "files")]) == 130
+    assert [path.rpartition("/")[2] for verb, path, _, _ in server.asked if verb == "DELETE"] == ["mean", "files"]
