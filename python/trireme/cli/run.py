@@ -113,7 +113,7 @@ def wanted(words: tuple[str, ...], options: dict[str, Any]) -> Wanted:
     env = sources.assignments(options["env"])
     variables = [{"name": name, "value": value} for name, value in env.items()]
     driver = {
-        "resources": {"limits": {"cpu": options["driver_cpu"], "memory": options["driver_memory"]}},
+        "resources": driver_resources(options["driver_cpu"], options["driver_memory"]),
         **({"env": variables} if variables else {}),
         **({"image": options["image"]} if options["image"] and options["borrowed"] else {}),
     }
@@ -154,6 +154,11 @@ def _cluster(options: dict[str, Any], variables: list[dict[str, str]]) -> dict[s
         **({"env": variables} if variables else {}),
         **({"celery": {"app": options["app"]}} if options["app"] else {}),
     }
+
+
+def driver_resources(cpu: str, memory: str) -> dict[str, Any]:
+    """Return a driver's limits; it waits for workers most of the time, so it requests little CPU."""
+    return {"limits": {"cpu": cpu, "memory": memory}, "requests": {"cpu": "100m"}}
 
 
 def job_name(script: Path) -> str:

@@ -148,10 +148,11 @@ class Cluster:
             self._connection = Connection(self.kube, self.wait().item)
         return dict(self._connection.env)
 
-    def dask(self, **options: Any) -> "Client":
+    def dask(self, check_versions: bool = True, **options: Any) -> "Client":
         """Return a `distributed.Client` of it.
 
         Args:
+            check_versions: whether to compare Python and packages with the cluster's.
             options: the Client's own.
 
         Raises:
@@ -162,9 +163,10 @@ class Cluster:
 
         client = Client(self.connect()["DASK_SCHEDULER_ADDRESS"], **options)  # type: ignore[no-untyped-call]
         self._clients.append(client)
-        from trireme.client.versions import check_dask
+        if check_versions:
+            from trireme.client.versions import check_dask
 
-        check_dask(client)
+            check_dask(client)
         return client
 
     def spark(self, app: str = "trireme") -> "SparkSession":

@@ -199,7 +199,11 @@ class Job:
         if found:
             parts.append(cluster_progress(found))
         trouble = next((one for one in self.conditions() if one["type"] == "DriverRunning"), None)
-        if self.state not in ("Running", "Complete", "Failed") and trouble and trouble["reason"] != "Starting":
+        if (
+            self.state not in ("Running", "Complete", "Failed")
+            and trouble
+            and trouble["reason"] not in ("Starting", "Ended")
+        ):
             parts.append(f"{trouble['reason']}: {trouble['message']}")
         if self.state == "Failed":
             parts.append(self.failure() or "")
@@ -369,7 +373,10 @@ def submit(
         )
     path = Path(script)
     variables = [{"name": key, "value": value} for key, value in (env or {}).items()]
-    driver: Object = {"resources": {"limits": {"cpu": driver_cpu, "memory": driver_memory}}}
+    # A driver waits for workers most of the time.
+    driver: Object = {
+        "resources": {"limits": {"cpu": driver_cpu, "memory": driver_memory}, "requests": {"cpu": "100m"}}
+    }
     if variables:
         driver["env"] = variables
     spec = None if engine is None else cluster_spec(engine, workers, cpu, memory, image, app, variables)

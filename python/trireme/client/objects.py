@@ -5,7 +5,7 @@ import base64
 import io
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from trireme.errors import TriremeError
@@ -77,9 +77,12 @@ def _files(folder: Path, module: str) -> Iterator[Path]:
 
 def zipped(files: Mapping[str, bytes]) -> bytes:
     """Return an archive that Python imports from; the same for the same files."""
+    # A package without __init__.py is found by its folder's own entry.
+    folders = {f"{parent.as_posix()}/" for name in files for parent in PurePosixPath(name).parents if parent.name}
+    entries = {**dict.fromkeys(sorted(folders), b""), **files}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
+        for name, content in entries.items():
             archive.writestr(zipfile.ZipInfo(name, _EARLIEST), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 

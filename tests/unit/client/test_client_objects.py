@@ -19,7 +19,7 @@ from trireme.errors import TriremeError
 @pytest.fixture
 def folder(tmp_path):
     for name, text in {
-        "job.py": "import numpy, os\nfrom tools import mean\nimport deep.down.under as d\nfrom deep import side\n",
+        "job.py": "import os, bare.inner\nfrom tools import mean\nimport deep.down.under\nfrom deep import side\n",
         "tools.py": "import helper\n",
         "helper.py": "import tools, job\n",
         "deep/__init__.py": "",
@@ -28,6 +28,7 @@ def folder(tmp_path):
         "deep/down/__init__.py": "from ..up import x\n",
         "deep/down/under.py": "",
         "deep/up.py": "x = 1\n",
+        "bare/inner.py": "y = 1\n",
         "deep/unused.py": "",
         "unused.py": "",
     }.items():
@@ -39,6 +40,7 @@ def folder(tmp_path):
 def test_what_a_script_imports_goes_along_and_nothing_else(folder):
     found = objects.modules(folder / "job.py", (folder / "job.py").read_text())
     assert [*found] == [
+        "bare/inner.py",
         "deep/__init__.py",
         "deep/down/__init__.py",
         "deep/down/under.py",
@@ -58,7 +60,7 @@ def test_python_imports_from_the_archive(folder):
     found = objects.zipped(objects.modules(folder / "job.py", (folder / "job.py").read_text()))
     assert zipfile.ZipFile(io.BytesIO(found)).testzip() is None
     (folder / "modules.zip").write_bytes(found)
-    code = "import sys; sys.path.insert(0, 'modules.zip'); import deep.up, tools; print(deep.up.__file__)"
+    code = "import sys; sys.path.insert(0, 'modules.zip'); import bare.inner, deep.up, tools; print(deep.up.__file__)"
     for name in ("tools.py", "helper.py"):
         (folder / name).unlink()
     (folder / "job.py").write_text("")

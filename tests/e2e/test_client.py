@@ -1,0 +1,205 @@
+"""The user's side on a cluster: scripts, logs, ways to an engine, what Ctrl-C leaves, what the doctor finds."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+import uuid
+
+import pytest
+
+import trireme
+from on_cluster import CONTEXT, Kubectl, run, until
+
+SMALL = {"limits": {"cpu": "1", "memory": "512Mi"}, "requests": {"cpu": "50m"}}
+TASKS = """
+from celery import Celery
+
+import helper
+
+app = Celery("tasks")
+
+
+@app.task
+def add(x, y):
+    return helper.added(x, y)
+"""
+
+
+@pytest.fixture(scope="module")
+def kubectl():
+    kubectl = Kubectl(f"client-{uuid.uuid4().hex[:6]}")
+    kubectl("create", "namespace", kubectl.namespace)
+    yield kubectl
+    kubectl("delete", "namespace", kubectl.namespace, "--wait=false", "--ignore-not-found")
+
+
+@pytest.fixture(scope="module")
+def where(kubectl):
+    return {"context": CONTEXT, "namespace": kubectl.namespace}
+
+
+@pytest.fixture(scope="module")
+def numbers(where):
+    """A Dask cluster for all tests, made by the client and deleted by it."""
+    spec = {"resources": SMALL, "dask": {"scheduler": {"resources": SMALL}}}
+    with trireme.Cluster("numbers", engine="dask", workers=1, spec=spec, **where) as cluster:
+        yield cluster
+    assert cluster.kube.find("workerclusters", "numbers") is None or cluster.item["metadata"]["uid"]
+
+
+def command(kubectl, name, *words):
+    return [sys.executable, "-m", "trireme", name, f"--context={CONTEXT}", f"--namespace={kubectl.namespace}", *words]
+
+
+@pytest.fixture
+def cli(kubectl):
+    """Run the command line in the namespace of these tests."""
+
+    def call(name, *words, check=True):
+        return run(*command(kubectl, name, *words), check=check)
+
+    return call
+
+
+def own(kubectl):
+    return kubectl("get", "wj,cm,jobs", "--output=name", "--selector=trireme.dev/job").split()
+
+
+def test_a_script_with_its_modules_on_a_borrowed_cluster(cli, kubectl, numbers, tmp_path):
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "text.py").write_text("WORD = 'sum'\n")
+    (tmp_path / "job.py").write_text(
+        "import sys\nfrom distributed import Client\nfrom pack.text import WORD\nwith Client() as client:\n"
+        "    print(WORD, client.submit(sum, [int(word) for word in sys.argv[1:]]).result())\nsys.exit(5)\n"
+    )
+    done = cli("run", "--cluster=numbers", str(tmp_path / "job.py"), "--", "40", "2", check=False)
+    assert (done.returncode, done.stdout) == (5, "sum 42\n"), done.stderr
+    assert re.search(r"job-\w+: Running, 1/1 workers", done.stderr)
+    # It stays for its logs; what it brought goes with it.
+    (name,) = [one for one in own(kubectl) if one.startswith("configmap") and one.endswith("-files")]
+    kubectl("delete", "wj", "--all")
+    until(lambda: name not in own(kubectl))
+
+
+def test_a_script_with_a_cluster_of_its_own(cli, kubectl, tmp_path):
+    (tmp_path / "tasks.py").write_text(TASKS)
+    (tmp_path / "helper.py").write_text("def added(x, y):\n    return x + y\n")
+    (tmp_path / "job.py").write_text("from tasks import add\nprint(add.delay(4, 4).get(timeout=60))\n")
+    words = ("--engine=celery", "--app=tasks", "--workers=1", "--cpu=300m", "--memory=512Mi", "--driver-memory=256Mi")
+    done = cli("run", "--name=sums", *words, str(tmp_path / "job.py"))
+    assert done.stdout == "8\n"
+    logs = cli("logs", "sums").stdout
+    assert re.search(r"^sums-driver-\w+ 8$", logs, re.MULTILINE)
+    kubectl("delete", "wj", "sums")
+
+
+def test_ctrl_c_leaves_nothing(kubectl, numbers, tmp_path):
+    (tmp_path / "job.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(600)\n")
+    words = command(kubectl, "run", "--cluster=numbers", str(tmp_path / "job.py"))
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    until(lambda: not own(kubectl))
+
+
+def test_submitted_from_python(kubectl, numbers, where, tmp_path):
+    (tmp_path / "job.py").write_text("import sys\nprint('one', *sys.argv[1:])\n")
+    job = trireme.submit(tmp_path / "job.py", "two", cluster="numbers", **where)
+    assert job.result(120).strip() == "one two"
+    assert list(job.logs()) == ["one two"]
+    assert "one two" in job._repr_html_()
+    assert job.cancel()
+    until(lambda: not own(kubectl))
+    assert not job.cancel()
+
+
+def test_an_engine_is_found_from_outside(cli, numbers):
+    client = numbers.dask(check_versions=False)
+    assert client.submit(sum, [1, 2, 3]).result(timeout=30) == 6
+    code = "import os; from distributed import Client; print(len(Client().scheduler_info()['workers']))"
+    assert cli("connect", "numbers", "--", sys.executable, "-c", code).stdout == "1\n"
+    here, there = f"python 3.{sys.version_info.minor}.", client.get_versions()["scheduler"]["packages"]["python"]
+    if not there.startswith(here.removeprefix("python ")):
+        with pytest.raises(trireme.TriremeError, match=rf"{here}.* here, {re.escape(there)} in the cluster"):
+            numbers.dask()
+
+
+def test_tasks_are_sent_from_outside(kubectl, where):
+    files = {
+        "tasks.py": "from celery import Celery\napp = Celery()\n@app.task(name='add')\ndef add(x, y): return x + y\n"
+    }
+    kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "tasks"}, "data": files})
+    spec = {"resources": SMALL, "code": {"configMap": "tasks"}}
+    with trireme.Cluster("adds", engine="celery", workers=1, app="tasks", spec=spec, **where) as cluster:
+        assert cluster.celery().send_task("add", (4, 4)).get(timeout=60) == 8
+    until(lambda: not kubectl("get", "wc", "adds", "--ignore-not-found"))
+
+
+def test_a_dashboard_outlives_its_pod(kubectl, numbers):
+    words = command(kubectl, "ui", "numbers", "--no-browser")
+
+    def answers(url):
+        try:
+            with urllib.request.urlopen(url, timeout=20) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url = process.stdout.readline().strip().replace("/status", "/health")
+            until(lambda: answers(url))
+            pods = ("pods", "--selector=app.kubernetes.io/component=scheduler")
+            kubectl("delete", *pods, "--grace-period=1")
+            until(lambda: answers(url))
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+
+
+def test_what_clusters_do(cli, numbers):
+    lines = cli("top").stdout.splitlines()
+    assert re.match(r"NAME +ENGINE +WORKERS +CPU +MEMORY +WORK +STATUS$", lines[0])
+    assert re.match(r"numbers +dask +[01]/1 ", lines[1])
+    assert json.loads(cli("top", "numbers", "--output=json").stdout)[0]["engine"] == "dask"
+
+
+def test_the_doctor_finds_what_is_wrong(cli, kubectl):
+    well = cli("doctor", check=False)
+    assert "no right" not in well.stdout
+    fault = {
+        "apiVersion": "trireme.dev/v1alpha1",
+        "kind": "WorkerCluster",
+        "metadata": {"name": "faulty"},
+        "spec": {"engine": "dask", "image": "no-such-image:1", "resources": SMALL},
+    }
+    kubectl.apply(fault)
+    try:
+        found = until(lambda: (done := cli("doctor", "faulty", check=False)).returncode == 1 and done.stdout)
+        assert re.search(r"error: WorkerCluster faulty: (ImagePullBackOff|ErrImagePull|ErrImageNeverPull): ", found), (
+            found
+        )
+        assert "fix: correct the image's name, or give access to it by imagePullSecrets" in found
+        assert cli("doctor", "nothing", check=False).returncode == 1
+    finally:
+        kubectl("delete", "wc", "faulty")
+
+
+def test_no_rights_are_named(kubectl, tmp_path):
+    """A user with no rights but to look at WorkerJobs."""
+    kubectl("create", "serviceaccount", "looker")
+    token = kubectl("create", "token", "looker").strip()
+    config = json.loads(kubectl("config", "view", "--raw", "--flatten", "--minify", "--output=json"))
+    config["users"][0]["user"] = {"token": token}
+    (tmp_path / "config").write_text(json.dumps(config))
+    (tmp_path / "job.py").write_text("print(1)\n")
+    env = {**os.environ, "KUBECONFIG": str(tmp_path / "config")}
+    words = command(kubectl, "run", "--engine=dask", str(tmp_path / "job.py"))
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"no right to create workerjobs in namespace {kubectl.namespace}: ask for a Role" in done.stderr
