@@ -129,6 +129,13 @@ def test_an_engine_is_found_from_outside(cli, numbers):
             numbers.dask()
 
 
+def test_a_prompt(kubectl, numbers):
+    words = command(kubectl, "shell", "numbers")
+    done = run(*words, stdin="print('sum', client.submit(sum, [1, 2, 3]).result())\n")
+    assert "sum 6" in done.stdout
+    assert "Connected to <Cluster numbers: dask" in done.stderr
+
+
 def test_tasks_are_sent_from_outside(kubectl, where):
     files = {
         "tasks.py": "from celery import Celery\napp = Celery()\n@app.task(name='add')\ndef add(x, y): return x + y\n"

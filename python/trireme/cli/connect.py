@@ -95,8 +95,12 @@ def shell(place: Place, name: str) -> None:
 
     with Cluster.of(place.kube(), name) as cluster:
         known: dict[str, Any] = {"cluster": cluster}
-        engine = {"dask": ("client", "dask"), "spark": ("spark", "spark"), "celery": ("app", "celery")}[cluster.engine]
-        known[engine[0]] = getattr(cluster, engine[1])()
+        if cluster.engine == "dask":
+            known["client"] = _dask(cluster)
+        elif cluster.engine == "spark":
+            known["spark"] = cluster.spark()
+        else:
+            known["app"] = cluster.celery()
         banner = f"Connected to {cluster!r}: {', '.join(known)}"
         try:
             from IPython import start_ipython  # type: ignore[import-not-found,unused-ignore]
@@ -107,6 +111,18 @@ def shell(place: Place, name: str) -> None:
         else:
             click.echo(banner)
             start_ipython(argv=["--no-banner"], user_ns=known)
+
+
+def _dask(cluster: Any) -> Any:
+    """Connect even where versions differ: much works all the same, and the prompt is for trying."""
+    from trireme.client.versions import check_dask
+
+    client = cluster.dask(check_versions=False)
+    try:
+        check_dask(client)
+    except TriremeError as error:
+        click.echo(f"warning: {error}", err=True)
+    return client
 
 
 def _until_interrupted() -> None:

@@ -166,7 +166,11 @@ class Cluster:
         if check_versions:
             from trireme.client.versions import check_dask
 
-            check_dask(client)
+            try:
+                check_dask(client)
+            except TriremeError:
+                client.close()  # type: ignore[no-untyped-call]
+                raise
         return client
 
     def spark(self, app: str = "trireme") -> "SparkSession":

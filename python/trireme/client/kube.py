@@ -59,8 +59,9 @@ class Kube:
         from kubernetes import config
 
         in_pod = "KUBERNETES_SERVICE_HOST" in os.environ
+        self.inside = in_pod and not (kubeconfig or context or os.environ.get("KUBECONFIG"))
         try:
-            if in_pod and not (kubeconfig or context or os.environ.get("KUBECONFIG")):
+            if self.inside:
                 self.api, self.context = _in_pod(), "this pod's service account"
                 found = _NAMESPACE_FILE.read_text() if _NAMESPACE_FILE.exists() else None
             else:
@@ -74,8 +75,6 @@ class Kube:
                 f"no cluster: {why}: name a kubeconfig by --kubeconfig or KUBECONFIG, or run here by --local"
             ) from None
         self.namespace: str = namespace or found or "default"
-        self.inside = in_pod
-        self.kubeconfig = kubeconfig
 
     def path(self, plural: str, name: str = "", sub: str = "") -> str:
         """Return where objects of a kind are, or one of them."""

@@ -55,7 +55,6 @@ def check_dask(client: "Client") -> None:
 
     must, should = _compared(client)
     if must:
-        client.close()  # type: ignore[no-untyped-call]
         raise TriremeError(
             f"{'; '.join(must)}: what is sent between them could not be read: install the same here,"
             " or give the cluster an image with yours (image=)"
