@@ -1,7 +1,6 @@
 """The command `trireme`, also `kubectl trireme`."""
 
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,9 @@ COMMANDS = {
 
 def _say_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
+        # Takes as long to import as all the rest.
+        from importlib.metadata import version
+
         click.echo(f"trireme {version('trireme')}")
         ctx.exit()
 

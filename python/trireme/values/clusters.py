@@ -22,7 +22,11 @@ ENGINES = ("dask", "spark", "celery")
 _COPIED = ("image", "resources", "drainSeconds", "code", "env")
 """Fields of the spec that are values of the same name in every chart."""
 _CONTROL = {"dask": "scheduler", "spark": "master", "celery": "broker"}
-_OWN: dict[str, tuple[str, ...]] = {"dask": ("config",), "spark": ("config",), "celery": ("app", "queues", "config")}
+_OWN: dict[str, tuple[str, ...]] = {
+    "dask": ("workerResources", "config"),
+    "spark": ("config",),
+    "celery": ("app", "queues", "config"),
+}
 _MARK = "# trireme: "
 _MARKED = re.compile(rf"(?m)^{_MARK}(\{{.*\}})$")
 _OF_THE_SERVER = (
@@ -196,7 +200,11 @@ def _fits(field: str, value: Any) -> bool:
                 for item in value
             )
         case "celery.queues":
-            return isinstance(value, list) and all(isinstance(item, str) for item in value)
+            return isinstance(value, list) and all(isinstance(item, str) and item for item in value)
+        case "dask.workerResources":
+            return isinstance(value, dict) and all(
+                isinstance(amount, int | float) and not isinstance(amount, bool) for amount in value.values()
+            )
         case "spark.config":
             return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
     return isinstance(value, dict)

@@ -2,6 +2,8 @@
 
 import functools
 import json
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import helm_python
@@ -124,3 +126,10 @@ def test_a_chart_that_is_not_there(tmp_path: Any) -> None:
     (tmp_path / "values.schema.json").write_text("{")
     with pytest.raises(TriremeError, match="not JSON"):
         charts.load(str(tmp_path))
+
+
+def test_the_wheel_brings_each_chart() -> None:
+    top = Path(__file__).resolve().parents[3]
+    project = tomllib.loads((top / "python" / "pyproject.toml").read_text())
+    brought = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert brought == {f"../charts/{name}": f"trireme/charts/{name}" for name in charts.NAMES}
