@@ -84,15 +84,17 @@ format: python3 ## Format the code
 	$(RUN) ruff format
 
 .PHONY: generate
-generate: python3 ## Write the generated files: CRDs, table of conditions, locked requirements of the images
+generate: python3 ## Write the generated files: CRDs, table of conditions, reference pages, locked requirements of the images
 	$(RUN) python -m trireme_operator.crds write
 	$(RUN) python -m trireme_operator.reasons write
+	$(RUN) python docs/reference.py write
 	lab/requirements.sh write
 
 .PHONY: verify
 verify: python3 ## Tell whether the generated files are up to date
 	$(RUN) python -m trireme_operator.crds check
 	$(RUN) python -m trireme_operator.reasons check
+	$(RUN) python docs/reference.py check
 	lab/requirements.sh check
 
 .PHONY: bench
