@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from trireme.values.layers import copied
-from trireme.values.places import Place, refuse
+from trireme.values.places import Place, Refused, refuse
 from trireme.values.reading import Document, Node, plain, read
 from trireme.values.scalars import resolve, surprise
 from trireme.values.setting import Assignment, Path, apply, shown
@@ -33,11 +33,13 @@ def set_value(document: Document, assignment: Assignment) -> Document:
     expected = copied(document.values)
     apply(expected, assignment, over_null=True)
     text = _edited(document, path, assignment.value, assignment.place)
-    changed = read(text.encode(), document.name)
-    if plain(changed.sound().values) != plain(expected):
-        raise refuse(
-            assignment.place, "edit", f"{shown(path)} can't be set in {document.name} as it is written: edit it by hand"
-        )
+    try:
+        changed = read(text.encode(), document.name).sound()
+    except Refused:
+        changed = None
+    if changed is None or plain(changed.values) != plain(expected):
+        message = f"{shown(path)} can't be set in {document.name} as it is written: edit it by hand"
+        raise refuse(assignment.place, "edit", message)
     return changed
 
 

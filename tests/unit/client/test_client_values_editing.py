@@ -108,6 +108,8 @@ def test_edges_of_files(text: str, expression: str, result: str) -> None:
         ("a: &x {b: 1}\nc: *x\n", "a=2", "a has the anchor &x"),
         ("a: 1\n", "a.b=2", "a is no map"),
         ("a: [1]\n", "a[3]=2", "the list has 1 items: set [1] first"),
+        ("? a\n: 1\n", "b=2", "b can't be set in f as it is written: edit it by hand"),
+        ("a: |+\n  x\n\n", "b=2", "b can't be set in f as it is written"),
         ("a: {b}\n", "a.b=1", "b has no colon: edit it by hand"),
         ("a: 1\na: 2\n", "a=3", "a is there already"),
     ],
