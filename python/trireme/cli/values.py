@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from trireme.cli.connection import Place, connection_options
 from trireme.errors import TriremeError
 from trireme.values import charts, clusters, editing, layers, reading, rendering, schema, setting
 from trireme.values.places import ERROR, Finding, Refused
@@ -47,15 +48,19 @@ def values() -> None:
 
 
 def _read(file: str) -> Document:
+    return reading.read(_bytes(file), "stdin" if file == "-" else file)
+
+
+def _bytes(file: str) -> bytes:
+    # No more than is enough to see that it is too much.
+    most = reading.MAX_BYTES + 1
     if file == "-":
-        return reading.read(sys.stdin.buffer.read(), "stdin")
+        return sys.stdin.buffer.read(most)
     try:
-        # One byte more than may be is enough to see that it is too much.
         with Path(file).open("rb") as opened:
-            raw = opened.read(reading.MAX_BYTES + 1)
+            return opened.read(most)
     except OSError as error:
         raise TriremeError(f"{file}: {error.strerror}") from None
-    return reading.read(raw, file)
 
 
 def _settings(sets: Iterable[str], texts: Iterable[str]) -> list[Assignment]:
@@ -248,12 +253,10 @@ def _must_fit(document: Document, chart: charts.Chart) -> None:
 @click.option("--old", "old", metavar="FILE", multiple=True, help="A values file of before; the defaults if left out.")
 @click.option("--release", metavar="NAME", help="Compare with this release as it is live.")
 @click.option("--old-chart", metavar="CHART", help="Another chart of before, such as its last version.")
-@click.option("-n", "--namespace", metavar="NAME", help="The release's.")
-@click.option("--context", metavar="NAME", help="Context in the kubeconfig.")
 @_output("diff", "json")
-@click.pass_context
+@connection_options
 def diff(
-    ctx: click.Context,
+    where: Place,
     chart: str,
     files: tuple[str, ...],
     sets: tuple[str, ...],
@@ -261,8 +264,6 @@ def diff(
     old: tuple[str, ...],
     release: str | None,
     old_chart: str | None,
-    namespace: str | None,
-    context: str | None,
     output: str,
 ) -> None:
     """Show which objects an upgrade would change, by the helm command.
@@ -273,7 +274,9 @@ def diff(
         if release and (old or old_chart):
             raise TriremeError("--release is what is live: leave --old and --old-chart out")
         new = plain(_user(files, sets, texts))
-        after = rendering.Release(release or "release", charts.folder(chart), namespace, context)
+        after = rendering.Release(
+            release or "release", charts.folder(chart), where.namespace, where.context, where.kubeconfig
+        )
         if release:
             was, will = rendering.live(after), rendering.upgraded(after, new)
         else:
@@ -291,32 +294,34 @@ def diff(
     else:
         for text in changes:
             click.echo(text, nl=False)
-    ctx.exit(1 if changes else 0)
+    click.get_current_context().exit(1 if changes else 0)
 
 
 @values.command("from-cluster")
-@click.option(
-    "-f", "--filename", "file", metavar="FILE", required=True, help="A manifest with the WorkerCluster; - for stdin."
-)
 @click.argument("name", default="")
-def from_cluster(file: str, name: str) -> None:
-    """Print a WorkerCluster as a values file that helm install takes.
+@click.option("-f", "--filename", "file", metavar="FILE", help="A manifest that it is in, instead; - for stdin.")
+@connection_options
+def from_cluster(where: Place, name: str, file: str | None) -> None:
+    """Print a WorkerCluster as a values file that helm install takes."""
+    if file is not None:
+        found = _in_manifest(file, name)
+    elif name:
+        found = where.kube().get("workerclusters", name)
+    else:
+        raise click.UsageError("give the NAME of a WorkerCluster, or a manifest by --filename")
+    click.echo(clusters.to_file(found), nl=False)
 
-    For example: kubectl get wc numbers -o yaml | trireme values from-cluster -f -
-    """
-    click.echo(clusters.to_file(_cluster(file, name)), nl=False)
 
-
-def _cluster(file: str, name: str) -> dict[str, Any]:
-    raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+def _in_manifest(file: str, name: str) -> dict[str, Any]:
     found = [
         item
-        for item in clusters.manifests(raw, "stdin" if file == "-" else file)
+        for item in clusters.manifests(_bytes(file), "stdin" if file == "-" else file)
         if item.get("kind") == clusters.KIND and name in ("", item.get("metadata", {}).get("name"))
     ]
-    if len(found) != 1:
-        what = f"a {clusters.KIND} {name}".rstrip() if not found else f"{len(found)} {clusters.KIND}s: name one"
-        raise TriremeError(f"{file}: there is no {what}" if not found else f"{file}: there are {what}")
+    if not found:
+        raise TriremeError(f"{file}: there is no {clusters.KIND} {name}".rstrip())
+    if len(found) > 1:
+        raise TriremeError(f"{file}: there are {len(found)} {clusters.KIND}s: give the NAME of one")
     return found[0]
 
 

@@ -29,12 +29,14 @@ class Release:
         chart: its folder.
         namespace: where; None for the kubeconfig's own.
         context: of the kubeconfig; None for the current one.
+        kubeconfig: its path; None for where helm finds it.
     """
 
     name: str
     chart: Path
     namespace: str | None = None
     context: str | None = None
+    kubeconfig: str | None = None
 
 
 def rendered(release: Release, values: Any) -> Objects:
@@ -72,6 +74,7 @@ def _helm(release: Release, arguments: list[str], text: str = "") -> str:
         raise TriremeError("the helm command is not on PATH: install it, see https://helm.sh/docs/intro/install", 2)
     more = [f"--namespace={release.namespace}"] if release.namespace else []
     more += [f"--kube-context={release.context}"] if release.context else []
+    more += [f"--kubeconfig={release.kubeconfig}"] if release.kubeconfig else []
     try:
         done = subprocess.run(
             [helm, *arguments, *more], input=text, capture_output=True, text=True, timeout=_SECONDS, check=False

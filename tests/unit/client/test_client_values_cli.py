@@ -138,6 +138,33 @@ def test_a_cluster_there_and_back(trireme: Run) -> None:
     assert yaml.safe_load(back) == yaml.safe_load(CLUSTER)
 
 
+def test_which_cluster_of_a_manifest(trireme: Run) -> None:
+    two = f"{CLUSTER}---\n{CLUSTER.replace('numbers', 'others')}"
+    assert (
+        trireme("from-cluster", "-f", "-", stdin=two)[2]
+        == "error: -: there are 2 WorkerClusters: give the NAME of one\n"
+    )
+    assert "# WorkerCluster others: " in trireme("from-cluster", "others", "-f", "-", stdin=two)[1]
+    assert trireme("from-cluster", "-f", "-", stdin="")[2] == "error: -: there is no WorkerCluster\n"
+    assert trireme("from-cluster")[0] == 2
+
+
+def test_a_cluster_is_read_from_the_cluster(trireme: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Kube:
+        def __init__(self, *where: str | None) -> None:
+            asked.append(where)
+
+        def get(self, plural: str, name: str) -> object:
+            asked.append((plural, name))
+            return yaml.safe_load(CLUSTER)
+
+    monkeypatch.setattr("trireme.client.kube.Kube", Kube)
+    assert "# WorkerCluster numbers: " in trireme("from-cluster", "numbers", "-n", "team", "--context", "kind")[1]
+    assert asked == [(None, "kind", "team"), ("workerclusters", "numbers")]
+
+
 def test_to_cluster_asks_for_what_it_can_not_know(trireme: Run) -> None:
     Path("prod.yaml").write_text("replicas: 3\n")
     assert trireme("to-cluster", "prod.yaml")[2] == "error: prod.yaml does not say which engine: give --engine\n"

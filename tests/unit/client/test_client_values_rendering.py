@@ -84,12 +84,21 @@ def answers(monkeypatch: pytest.MonkeyPatch, code: int = 0, out: str = "", err: 
 
 def test_helm_is_called_with_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = answers(monkeypatch, out=OLD)
-    release = Release("r", Path("chart"), "team", "kind")
+    release = Release("r", Path("chart"), "team", "kind", "config")
     assert len(rendering.rendered(release, {"a": 1})) == 2
     assert len(rendering.live(release)) == 2
     assert calls == [
-        ["template", "r", "chart", "--values=-", "--namespace=team", "--kube-context=kind", '{"a": 1}'],
-        ["get", "manifest", "r", "--namespace=team", "--kube-context=kind", ""],
+        [
+            "template",
+            "r",
+            "chart",
+            "--values=-",
+            "--namespace=team",
+            "--kube-context=kind",
+            "--kubeconfig=config",
+            '{"a": 1}',
+        ],
+        ["get", "manifest", "r", "--namespace=team", "--kube-context=kind", "--kubeconfig=config", ""],
     ]
 
 
