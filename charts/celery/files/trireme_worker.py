@@ -19,7 +19,7 @@ from celery.worker import state  # noqa: E402
 from celery.worker.consumer import Consumer  # noqa: E402
 from kombu import Connection  # noqa: E402
 from kombu.exceptions import OperationalError  # noqa: E402
-from trireme_app import load  # noqa: E402
+from trireme_app import GROUP, load  # noqa: E402
 from trireme_left import left_behind, tell  # noqa: E402
 from trireme_stranded import PREFIX, Watch, held, written  # noqa: E402
 
@@ -122,7 +122,7 @@ class Publisher(threading.Thread):
                 for step in channel.priority_steps
             ]
             where = {"lists": json.dumps(lists), "unacked": f"{channel.global_keyprefix}{channel.unacked_key}"}
-            client.hset("trireme.work", mapping=where)
+            client.hset(f"trireme.work.{GROUP}" if GROUP else "trireme.work", mapping=where)
             self._said_where = True
         with client.pipeline(transaction=False) as pipe:
             pipe.set(f"trireme.active.{POD}", len(state.active_requests), ex=PUBLISHED_SECONDS)

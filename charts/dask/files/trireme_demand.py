@@ -4,11 +4,12 @@ As a script, it starts a scheduler that has the route. Arguments: `dask schedule
 """
 
 import asyncio
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask
 from dask.utils import parse_timedelta
@@ -28,6 +29,40 @@ LONGEST_WAIT_SECONDS = 60.0
 STAYING = (Status.init, Status.running, Status.paused)
 
 Kinds = Mapping[TaskPrefix, int]
+# Names that the pods of a group's workers have before this and a hash.
+WORKERS = "-worker-"
+# The cluster's own workers, of no further group.
+OWN = ""
+
+
+class Offer(NamedTuple):
+    """What one worker of a group offers.
+
+    Args:
+        threads: in which it runs tasks, at least 1.
+        resources: amounts of Dask's abstract resources.
+    """
+
+    threads: int
+    resources: Mapping[str, float]
+
+
+# By group, the cluster's own workers first. None at all where there is no further group.
+Groups = Mapping[str, Offer]
+
+
+class Share(NamedTuple):
+    """Tasks that a worker has for the group that is asked about.
+
+    Args:
+        begun: those that it executes.
+        left: those that it has yet to begin.
+        threads: that each of them keeps from others.
+    """
+
+    begun: int
+    left: int
+    threads: float
 
 
 class News(SchedulerPlugin):
@@ -73,15 +108,21 @@ class News(SchedulerPlugin):
                 waiter.set_result(None)
 
 
-def demand(scheduler: Scheduler, newest: float) -> dict[str, Any]:
-    """Return what there is to do, and who does it.
+def demand(scheduler: Scheduler, newest: float, groups: Groups | None = None, asked: str = OWN) -> dict[str, Any]:
+    """Return what there is to do, and who does it, for the workers of one group.
+
+    A task is for the first group whose workers offer the resources that it asks for, the cluster's own before all; so
+    is one that waits in another group's worker. One that runs counts where it does.
 
     Args:
         scheduler: the scheduler.
         newest: when the newest worker came.
+        groups: what each group offers; none for a cluster of one.
+        asked: the group asked about.
 
     The answer's fields:
 
+    - group: the group asked about.
     - waiting: tasks that a thread could begin now. Not those that one more worker could not run, either.
     - executing: tasks that workers execute, seceded ones among them.
     - threads: as many as the work keeps busy for `distributed.adaptive.target-duration`, at least 1 if there is any.
@@ -90,25 +131,29 @@ def demand(scheduler: Scheduler, newest: float) -> dict[str, Any]:
     - workers: those that are not leaving, by name. Actors count as processing, because they go down with the worker.
       Those that are paused have no threads: they begin nothing.
     """
+    groups = groups or {}
     target = max(1e-3, parse_timedelta(dask.config.get("distributed.adaptive.target-duration")))
-    queued = len(scheduler.queued)
+    # Tasks that ask for anything are never queued.
+    queued = len(scheduler.queued) if asked == OWN else 0
     some = ends(scheduler.unrunnable)
-    runnable = [ts for ts in some if has_hope(scheduler, ts, newest)]
+    runnable = [ts for ts in some if whose(ts, groups) == asked and has_hope(scheduler, ts, newest, groups)]
     unrunnable = math.ceil(len(scheduler.unrunnable) * len(runnable) / len(some)) if some else 0
     threads = busy_threads(scheduler, target, queued, queued_kinds(scheduler))
-    threads += busy_threads(scheduler, target, unrunnable, Counter(ts.prefix for ts in runnable))
+    each = threads_each(runnable, groups.get(asked))
+    threads += each * busy_threads(scheduler, target, unrunnable, Counter(ts.prefix for ts in runnable))
     waiting, executing, stored, held = queued + unrunnable, 0, 0, 0
     workers = {}
     for ws in scheduler.workers.values():
-        pooled = len(ws.processing) - len(ws.long_running)
-        # The scheduler is told late which of a worker's tasks run, but knows how many can.
-        begun = min(pooled, ws.nthreads)
+        share = share_of(ws, groups, asked)
         takes_work = ws.status in (Status.init, Status.running)
         # Others finish what they have begun, with threads that nobody else can use, and begin nothing.
-        wanting = pooled if takes_work else pooled - begun
-        threads += busy_threads(scheduler, target, wanting, worker_kinds(scheduler, ws)) if wanting else 0
-        waiting += pooled - begun
-        executing += begun + len(ws.long_running)
+        wanting = share.left + (share.begun if takes_work else 0)
+        if wanting:
+            threads += share.threads * busy_threads(scheduler, target, wanting, worker_kinds(scheduler, ws))
+        waiting += share.left
+        if group_of(ws, groups) != asked:
+            continue
+        executing += share.begun + len(ws.long_running)
         stored += ws.nbytes
         held += len(ws.has_what)
         if ws.status in STAYING:
@@ -119,6 +164,7 @@ def demand(scheduler: Scheduler, newest: float) -> dict[str, Any]:
                 "limit": ws.memory_limit,
             }
     return {
+        "group": asked,
         "waiting": waiting,
         "executing": executing,
         # Rounded first, because a sum of tenths may be a hair above a whole number.
@@ -127,6 +173,53 @@ def demand(scheduler: Scheduler, newest: float) -> dict[str, Any]:
         "held": held,
         "workers": workers,
     }
+
+
+def group_of(ws: WorkerState, groups: Groups) -> str:
+    """Return the group that a worker is of, by its name, which is its pod's."""
+    found = str(ws.name).rpartition(WORKERS)[0]
+    return found if found in groups else OWN
+
+
+def whose(ts: TaskState, groups: Groups) -> str:
+    """Return the first group that offers what a task asks for; the cluster's own workers if none does."""
+    asks = ts.resource_restrictions or {}
+    for name, offer in groups.items() if asks else ():
+        if all(needed <= offer.resources.get(resource, 0) for resource, needed in asks.items()):
+            return name
+    return OWN
+
+
+def threads_each(tasks: Iterable[TaskState], offer: Offer | None) -> float:
+    """Return how many of a worker's threads each of some tasks takes: more than one where resources are out before."""
+    taken = [
+        max(needed / offer.resources[name] for name, needed in ts.resource_restrictions.items()) * offer.threads
+        for ts in tasks
+        if offer and ts.resource_restrictions and ts.resource_restrictions.keys() <= offer.resources.keys()
+    ]
+    return max(1.0, sum(taken) / len(taken)) if taken else 1.0
+
+
+def share_of(ws: WorkerState, groups: Groups, asked: str) -> Share:
+    """Return what a worker has to do for a group: of tasks that have not begun, those that are for it."""
+    pooled = len(ws.processing) - len(ws.long_running)
+    if not groups:
+        # The scheduler is told late which of a worker's tasks run, but knows how many can.
+        begun = min(pooled, ws.nthreads)
+        return Share(begun, pooled - begun, 1.0)
+    mine = group_of(ws, groups)
+    some = [ts for ts in islice(ws.processing, SAMPLE) if ts not in ws.long_running]
+    own = [ts for ts in some if whose(ts, groups) == mine]
+    each = threads_each(own, groups.get(mine))
+    number = round(pooled * len(own) / len(some)) if some else 0
+    begun = min(number, max(1, int(ws.nthreads / each)))
+    others_begun = min(pooled - number, max(0, ws.nthreads - begun))
+    if asked == mine:
+        # A task of others takes one thread, and those that wait here may be run elsewhere.
+        together = begun + others_begun
+        return Share(together, number - begun, (each * number + others_begun) / max(1, number + others_begun))
+    fraction = sum(whose(ts, groups) == asked for ts in some) / max(1, len(some) - len(own))
+    return Share(0, round((pooled - number - others_begun) * fraction), 1.0)
 
 
 def busy_threads(scheduler: Scheduler, target: float, tasks: int, kinds: Kinds) -> float:
@@ -160,7 +253,7 @@ def ends(tasks: dict[TaskState, float]) -> list[TaskState]:
     return [*islice(tasks, SAMPLE // 2), *islice(reversed(tasks), SAMPLE // 2)]
 
 
-def has_hope(scheduler: Scheduler, ts: TaskState, newest: float) -> bool:
+def has_hope(scheduler: Scheduler, ts: TaskState, newest: float, groups: Groups) -> bool:
     """Whether one more worker like the others could run a task that has no worker."""
     if ts.loose_restrictions:
         return True
@@ -168,6 +261,11 @@ def has_hope(scheduler: Scheduler, ts: TaskState, newest: float) -> bool:
         # New workers have addresses of their own.
         return False
     if not ts.resource_restrictions:
+        return True
+    if any(
+        all(needed <= offer.resources.get(name, 0) for name, needed in ts.resource_restrictions.items())
+        for offer in groups.values()
+    ):
         return True
     if not scheduler.workers:
         # What they would offer is not known, unless one has come since and left the task behind.
@@ -180,6 +278,21 @@ def has_hope(scheduler: Scheduler, ts: TaskState, newest: float) -> bool:
 def most(amounts: Iterable[float]) -> float:
     """Return the largest amount, or 0."""
     return max(amounts, default=0.0)
+
+
+def read_groups(text: str) -> dict[str, Offer]:
+    """Read what groups offer: `{NAME: {"threads": NUMBER, "resources": {NAME: AMOUNT}}}`, as JSON.
+
+    Raises:
+        ValueError: it is something else; the message says so to people.
+    """
+    try:
+        return {
+            name: Offer(max(1, int(said["threads"])), {key: float(value) for key, value in said["resources"].items()})
+            for name, said in json.loads(text).items()
+        }
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"groups is {text[:80]!r}, where what groups offer should be, as JSON") from error
 
 
 def wait_seconds(text: str) -> float:
@@ -206,20 +319,22 @@ class Demand(RequestHandler):  # type: ignore[misc, unused-ignore]
         """Answer an autoscaler."""
         try:
             seconds = wait_seconds(self.get_query_argument("wait", "0"))
+            groups = read_groups(self.get_query_argument("groups", "{}"))
         except ValueError as problem:
             self.set_status(400)
             self.set_header("Content-Type", "text/plain; charset=utf-8")
             self.finish(str(problem))
             return
-        found = self.demand()
+        asked = self.get_query_argument("group", OWN)
+        found = self.demand(groups, asked)
         if seconds and not found["waiting"] and not found["executing"]:
             await self.news(seconds)
-            found = self.demand()
+            found = self.demand(groups, asked)
         self.finish(found)
 
-    def demand(self) -> dict[str, Any]:
+    def demand(self, groups: Groups, asked: str) -> dict[str, Any]:
         """Return the answer of this moment."""
-        return demand(self.server, self.extra["news"].newest)
+        return demand(self.server, self.extra["news"].newest, groups, asked)
 
     async def news(self, seconds: float) -> None:
         """Wait for news, or until the client is gone."""

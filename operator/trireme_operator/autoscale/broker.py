@@ -40,18 +40,20 @@ class Broker:
         self._ears: PubSub | None = None
         self._channels: list[str] = []
 
-    async def demand(self, spec: Object, pods: Sequence[str], capacity: Mapping[str, str]) -> Demand:
+    async def demand(self, spec: Object, pods: Sequence[str], capacity: Mapping[str, str], group: str) -> Demand:
         """Return what its tasks ask for.
 
         Args:
-            spec: spec.celery of its cluster.
+            spec: spec.celery of its cluster, or group.
             pods: names of the workers' pods.
             capacity: what one worker offers.
+            group: name of their group; empty for the cluster's own.
 
         Raises:
             Nonsense: it answers what can't be.
         """
-        self._lists, self._unacked = celery.places(await _awaited(self._client.hgetall("trireme.work")), spec)
+        said = await _awaited(self._client.hgetall(f"trireme.work.{group}" if group else "trireme.work"))
+        self._lists, self._unacked = celery.places(said, spec, group)
         answers = await self._count(pods)
         told = dict(zip(pods, answers[len(self._lists) + 1], strict=True)) if pods else {}
         found = celery.demand(answers[: len(self._lists)], answers[len(self._lists)], told, capacity)

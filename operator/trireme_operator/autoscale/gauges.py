@@ -2,10 +2,10 @@
 
 from prometheus_client import Gauge
 
-from trireme_operator.api import Object
+from trireme_operator.api import Object, cluster_name, is_group
 from trireme_operator.engines.demand import Demand
 
-_LABELS = ["namespace", "name", "engine"]
+_LABELS = ["namespace", "name", "group", "engine"]
 _WORK = Gauge(
     "trireme_cluster_work", "Units of work that wait or run; none while the demand is unknown.", [*_LABELS, "state"]
 )
@@ -23,7 +23,7 @@ def tell(cluster: Object, demand: Demand | None, desired: int, current: int) -> 
     """Set the metrics of a cluster.
 
     Args:
-        cluster: the WorkerCluster.
+        cluster: the WorkerCluster, or a group of one.
         demand: its work; None if unknown.
         desired: workers that the autoscaler decided on.
         current: workers that it is set to.
@@ -48,7 +48,7 @@ def forget(cluster: Object) -> None:
         gauge.remove(*labels)
 
 
-def _forget_demand(labels: tuple[str, str, str]) -> None:
+def _forget_demand(labels: tuple[str, str, str, str]) -> None:
     """Remove what would be stale, and would have others size a cluster by what it once had to do."""
     for state in ("waiting", "running"):
         _WORK.remove(*labels, state)
@@ -56,5 +56,7 @@ def _forget_demand(labels: tuple[str, str, str]) -> None:
         gauge.remove(*labels)
 
 
-def _labels(cluster: Object) -> tuple[str, str, str]:
-    return cluster["metadata"]["namespace"], cluster["metadata"]["name"], cluster["spec"]["engine"]
+def _labels(cluster: Object) -> tuple[str, str, str, str]:
+    """Return the labels' values: the group of a cluster's own workers has no name, as if there were no such label."""
+    metadata, group = cluster["metadata"], cluster["metadata"]["name"] if is_group(cluster) else ""
+    return metadata["namespace"], cluster_name(cluster), group, cluster["spec"]["engine"]

@@ -1,4 +1,4 @@
-"""Sizes clusters by the work that waits for them: asks, decides, writes the size."""
+"""Sizes clusters, and groups of their workers, by the work that waits for them: asks, decides, writes the size."""
 
 import asyncio
 import logging
@@ -9,15 +9,26 @@ from datetime import datetime
 from typing import Protocol
 
 from trireme_operator import events, metrics
-from trireme_operator.api import DELETION_COST, WORKER_CLUSTER, Key, Object, key_of, owned_by
+from trireme_operator.api import (
+    DELETION_COST,
+    WORKER_CLUSTER,
+    WORKER_GROUP,
+    Key,
+    Object,
+    cluster_name,
+    is_group,
+    key_of,
+    owned_by,
+)
 from trireme_operator.autoscale import gauges
 from trireme_operator.autoscale.decide import Decision, History, begin, decide, rules
 from trireme_operator.autoscale.rest import ASK_SECONDS, Pause, held, pause
 from trireme_operator.autoscale.sources import Unreadable
 from trireme_operator.client import FAILURES
 from trireme_operator.engines.demand import Demand
-from trireme_operator.plan.cluster import control_key, monitor_key, of_component, worker_key
+from trireme_operator.plan.cluster import control_key, monitor_key, worker_key, workers_among
 from trireme_operator.plan.conditions import timestamp
+from trireme_operator.plan.group import complete, unfit
 from trireme_operator.plan.rivals import Contest, saw, wrote
 from trireme_operator.plan.scaling import Scaling, is_on, next_scale, sets_size
 from trireme_operator.store import Store
@@ -75,7 +86,9 @@ class _Rest:
 
 
 class Autoscaler:
-    """Looks after every cluster with spec.autoscaling, each in a task of its own.
+    """Looks after every cluster and group with spec.autoscaling, each in a task of its own.
+
+    A group is looked after as if it were a cluster, with all that it takes from its own.
 
     Args:
         store: what was last seen of the cluster.
@@ -125,7 +138,9 @@ class Autoscaler:
             self._tasks.clear()
 
     def _begin_and_end(self) -> None:
-        clusters = {item["metadata"]["uid"]: item for item in self._store.of_kind(WORKER_CLUSTER.kind) if _on(item)}
+        found = (*self._store.of_kind(WORKER_CLUSTER.kind), *self._store.of_kind(WORKER_GROUP.kind))
+        whole = [self._whole(item) for item in found if "autoscaling" in item["spec"]]
+        clusters = {item["metadata"]["uid"]: item for item in whole if item and _on(item)}
         for uid, cluster in clusters.items():
             if uid not in self._tasks or self._tasks[uid].done():
                 self._tasks[uid] = asyncio.create_task(self._follow(uid, key_of(cluster)))
@@ -135,18 +150,28 @@ class Autoscaler:
         for uid in self._tasks.keys() - clusters.keys():
             self._tasks.pop(uid).cancel()
 
+    def _seen(self, key: Key) -> Object | None:
+        return self._whole(self._store.get(key))
+
+    def _whole(self, item: Object | None) -> Object | None:
+        """Return a cluster, or a group with all that it takes from its cluster; None if that is not there or unfit."""
+        if item is None or not is_group(item):
+            return item
+        cluster = self._store.get(Key(WORKER_CLUSTER.kind, item["metadata"]["namespace"], cluster_name(item)))
+        return None if cluster is None or unfit(item, cluster) else complete(item, cluster)
+
     def _objects(self, cluster: Object) -> tuple[object, ...]:
         """Return what may make it worth asking a cluster that rests; a thousand of them are compared each second."""
         controllers = (self._store.get(key(cluster)) for key in (control_key, monitor_key, worker_key))
         return (cluster["metadata"]["generation"], *(item.get("status") if item else None for item in controllers))
 
     async def _follow(self, uid: str, key: Key) -> None:
-        begun = self._store.get(key)
+        begun = self._seen(key)
         rest = self._rests[uid] = _Rest(moved=time.monotonic(), objects=self._objects(begun) if begun else ())
         try:
             # Until cancelled, lest that came while it ended by itself and was closing what was kept.
             while True:
-                cluster, wait = self._store.get(key), Pause(ASK_SECONDS, listens=False)
+                cluster, wait = self._seen(key), Pause(ASK_SECONDS, listens=False)
                 if rest.changed.is_set():
                     rest.moved = time.monotonic()
                     rest.changed.clear()
@@ -207,7 +232,7 @@ class Autoscaler:
         except Unreadable as unreadable:
             problem = (unreadable.reason, str(unreadable))
         # It may have changed, or gone, meanwhile.
-        now, seen = time.monotonic(), self._store.get(key)
+        now, seen = time.monotonic(), self._seen(key)
         if seen is None or not _on(seen) or seen["metadata"]["uid"] != uid:
             return Pause(ASK_SECONDS, listens=False)
         cluster, current = seen, self._size(seen, now)
@@ -265,24 +290,26 @@ class Autoscaler:
             Unreadable: the control pod is not ready.
         """
         key = control_key(cluster)
+        name = Key(WORKER_CLUSTER.kind, key.namespace, cluster_name(cluster))
+        asked = self._own(key, self._store.get(name))
         # Workers are made after their control pod: where they alone are there, it is elsewhere.
-        if not self._own(key, cluster) and self._own(worker_key(cluster), cluster):
+        if not asked and self._own(worker_key(cluster), cluster):
             key = monitor_key(cluster)
-            if not self._own(key, cluster):
+            asked = self._own(key, cluster)
+            if not asked:
                 # Whoever asks finds nobody.
                 return
-        asked = self._own(key, cluster)
         if not (asked and asked.get("status", {}).get("readyReplicas")):
             raise Unreadable("ControlNotReady", f"{key.name} is not ready yet")
 
-    def _own(self, key: Key, cluster: Object) -> Object | None:
+    def _own(self, key: Key, owner: Object | None) -> Object | None:
         found = self._store.get(key)
-        return found if found and owned_by(found, cluster) else None
+        return found if found and owner and owned_by(found, owner) else None
 
     async def _mark(self, cluster: Object, costs: Mapping[str, int]) -> None:
         """Say which pods may go: idle ones before those that have work."""
         namespace = cluster["metadata"]["namespace"]
-        for pod in of_component(self._store.pods(namespace, cluster["metadata"]["name"]), "worker"):
+        for pod in workers_among(self._store.pods(namespace, cluster_name(cluster)), cluster):
             cost = costs.get(pod["metadata"]["name"], 0)
             if pod["metadata"].get("annotations", {}).get(DELETION_COST, "0") != str(cost):
                 await self._client.set_deletion_cost(namespace, pod["metadata"]["name"], cost)

@@ -1,19 +1,22 @@
 """The demand, and news of it, from the engines over the network."""
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
 from redis.exceptions import RedisError
 
-from trireme_operator.api import Key, Object, key_of, owned_by
+from trireme_operator.api import WORKER_CLUSTER, Key, Object, cluster_name, is_group, key_of, owned_by
 from trireme_operator.autoscale.broker import Broker
 from trireme_operator.engines import celery, dask, spark
 from trireme_operator.engines.demand import Demand, Nonsense
-from trireme_operator.plan.cluster import of_component
+from trireme_operator.plan.cluster import of_component, values, workers_among
+from trireme_operator.plan.group import complete
 from trireme_operator.store import Store
 
 logger = logging.getLogger(__name__)
@@ -65,7 +68,7 @@ class Sources:
         self._drivers: dict[str, asyncio.Task[tuple[str, int]]] = {}
 
     async def read(self, cluster: Object) -> Demand:
-        """Return what a cluster's work asks for.
+        """Return what the work of a cluster asks for, or that of a group with all it takes from its cluster.
 
         Raises:
             Unreadable: the engine does not answer within 2 s, or nothing that makes sense.
@@ -125,7 +128,23 @@ class Sources:
 
     async def _dask(self, cluster: Object) -> Demand:
         root = _root(self._address(cluster, "scheduler"), 8787)
-        return dask.demand(await self._json(f"{root}/trireme/demand"), _capacity(cluster))
+        query = self._dask_groups(cluster)
+        answer = await self._json(f"{root}/trireme/demand" + (f"?{urlencode(query)}" if query else ""))
+        return dask.demand(answer, _capacity(cluster), query.get("group", ""))
+
+    def _dask_groups(self, cluster: Object) -> dict[str, str]:
+        """Return the query that has a scheduler tell one group's work alone; none where there are no groups."""
+        namespace, name = cluster["metadata"]["namespace"], cluster_name(cluster)
+        whole = self._store.get(Key(WORKER_CLUSTER.kind, namespace, name))
+        groups = self._store.groups(namespace, name)
+        if not groups or not whole:
+            return {}
+        offers = {"": dask.offer(values(whole), _capacity(whole))}
+        offers |= {
+            group["metadata"]["name"]: dask.offer(values(complete(group, whole)), _capacity(group)) for group in groups
+        }
+        asked = cluster["metadata"]["name"] if is_group(cluster) else ""
+        return {"group": asked, "groups": json.dumps(offers)}
 
     async def _spark(self, cluster: Object) -> Demand:
         root = _root(self._address(cluster, "master"), 8080)
@@ -146,7 +165,8 @@ class Sources:
             for name, page in zip(names, pages, strict=True)
         }
         addresses = {pod.get("status", {}).get("podIP", ""): pod["metadata"]["name"] for pod in self._workers(cluster)}
-        return spark.demand(master, limits, addresses, _capacity(cluster))
+        others = {pod.get("status", {}).get("podIP", "") for pod in of_component(self._pods(cluster), "group-worker")}
+        return spark.demand(master, limits, addresses, _capacity(cluster), others)
 
     async def _spark_ahead(self, cluster: Object) -> dict[str, int]:
         """Return how many executors applications are about to ask for, as far as drivers of ours tell at once."""
@@ -187,16 +207,18 @@ class Sources:
         if root := self._monitor(cluster):
             return celery.monitored(await self._json(f"{root}/trireme/demand"), pods, _capacity(cluster))
         broker = await self._broker(cluster)
-        return await broker.demand(cluster["spec"].get("celery", {}), pods, _capacity(cluster))
+        group = cluster["metadata"]["name"] if is_group(cluster) else ""
+        return await broker.demand(cluster["spec"].get("celery", {}), pods, _capacity(cluster), group)
 
     async def _dask_news(self, cluster: Object, seconds: float) -> bool:
-        return await self._told(_root(self._address(cluster, "scheduler"), 8787), seconds)
+        root = _root(self._address(cluster, "scheduler"), 8787)
+        return await self._told(root, seconds, self._dask_groups(cluster))
 
-    async def _told(self, root: str, seconds: float) -> bool:
+    async def _told(self, root: str, seconds: float, query: dict[str, str]) -> bool:
         """Wait for an answer that comes early if there is work."""
         since = time.monotonic()
         async with asyncio.timeout(seconds + _SECONDS):
-            await self._get(f"{root}/trireme/demand?wait={seconds:g}")
+            await self._get(f"{root}/trireme/demand?{urlencode({'wait': f'{seconds:g}', **query})}")
         return time.monotonic() - since < seconds - _EARLY_SECONDS
 
     async def _spark_news(self, cluster: Object, seconds: float) -> bool:
@@ -206,16 +228,18 @@ class Sources:
 
     async def _celery_news(self, cluster: Object, seconds: float) -> bool:
         if root := self._monitor(cluster):
-            return await self._told(root, seconds)
+            return await self._told(root, seconds, {})
         return await (await self._broker(cluster)).news(seconds)
 
     def _monitor(self, cluster: Object) -> str:
         """Return where a monitor counts in place of the operator; empty if the broker is the cluster's own."""
-        if self._service(cluster, celery.CELERY.control) or not (
-            service := self._service(cluster, celery.CELERY.monitor)
-        ):
+        if self._service(cluster, celery.CELERY.control):
             return ""
-        return _root(service, 8787)
+        # A group has one of its own, which counts its queues.
+        found = self._store.get(Key("Service", cluster["metadata"]["namespace"], _monitor_name(cluster)))
+        if found is None or not owned_by(found, cluster):
+            return ""
+        return _root(_service_address(found), 8787)
 
     async def _broker(self, cluster: Object) -> Broker:
         """Return the broker of a cluster; a Service that was made anew has another address."""
@@ -230,23 +254,22 @@ class Sources:
         """Return the address of a control pod's Service, which needs no name server."""
         found = self._service(cluster, component)
         if not found:
-            name = f"{cluster['metadata']['name']}-{component}"
+            name = f"{cluster_name(cluster)}-{component}"
             raise Unreadable("NoControlPod", f"there is no Service {name}: a {component} elsewhere can't be asked")
         return found
 
     def _service(self, cluster: Object, component: str) -> str:
-        """Return the address of a Service of a cluster's; empty if there is none."""
-        name, namespace = f"{cluster['metadata']['name']}-{component}", cluster["metadata"]["namespace"]
+        """Return the address of the Service of a cluster's control pod; empty if there is none."""
+        name, namespace = f"{cluster_name(cluster)}-{component}", cluster["metadata"]["namespace"]
         service = self._store.get(Key("Service", namespace, name))
-        if service is None or not owned_by(service, cluster):
-            return ""
-        return str(service["spec"].get("clusterIP") or f"{name}.{namespace}.svc")
+        owner = self._store.get(Key(WORKER_CLUSTER.kind, namespace, cluster_name(cluster))) or cluster
+        return _service_address(service) if service and owned_by(service, owner) else ""
 
     def _pods(self, cluster: Object) -> Sequence[Object]:
-        return self._store.pods(cluster["metadata"]["namespace"], cluster["metadata"]["name"])
+        return self._store.pods(cluster["metadata"]["namespace"], cluster_name(cluster))
 
     def _workers(self, cluster: Object) -> Sequence[Object]:
-        return of_component(self._pods(cluster), "worker")
+        return workers_among(self._pods(cluster), cluster)
 
     async def _json(self, url: str) -> object:
         text = await self._get(url)
@@ -292,6 +315,15 @@ def spark_seconds(drivers: Iterable[Object]) -> float:
 
 def _root(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _monitor_name(cluster: Object) -> str:
+    return f"{cluster['metadata']['name']}-{celery.CELERY.monitor}"
+
+
+def _service_address(service: Object) -> str:
+    metadata = service["metadata"]
+    return str(service["spec"].get("clusterIP") or f"{metadata['name']}.{metadata['namespace']}.svc")
 
 
 def _capacity(cluster: Object) -> dict[str, str]:

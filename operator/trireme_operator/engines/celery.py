@@ -47,12 +47,13 @@ _MOST_LISTS = 1000
 _MOST_DIGITS = 10
 
 
-def places(said: Mapping[str, str], celery: Object) -> tuple[list[str], str]:
+def places(said: Mapping[str, str], celery: Object, group: str = "") -> tuple[list[str], str]:
     """Return the Redis lists in which tasks wait, and the hash of those that workers hold.
 
     Args:
         said: what the workers last wrote about that; empty if none has ever run.
         celery: spec.celery of the cluster, for that case.
+        group: name of the workers' group, for that case; empty for the cluster's own.
 
     Raises:
         Nonsense: the workers did not write that.
@@ -64,7 +65,7 @@ def places(said: Mapping[str, str], celery: Object) -> tuple[list[str], str]:
             for queue in queues
             for priority in range(_PRIORITIES)
         ]
-        return lists[:_MOST_LISTS], "unacked"
+        return lists[:_MOST_LISTS], f"unacked.{group}" if group else "unacked"
     try:
         found, unacked = json.loads(said["lists"]), said["unacked"]
     except (KeyError, RecursionError, ValueError) as error:

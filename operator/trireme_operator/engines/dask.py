@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from trireme_operator.api import DEPLOYMENT
+from trireme_operator.api import DEPLOYMENT, Object
 from trireme_operator.engines.adapter import Adapter, Endpoint
 from trireme_operator.engines.demand import Demand, Nonsense, count, workers_for
 
@@ -49,16 +49,36 @@ class _Worker:
         return (min(self.processing, _MOST_TASKS) << 20) + min(mebibytes, _MOST_MEBIBYTES)
 
 
-def demand(answer: object, capacity: Mapping[str, str]) -> Demand:
+def offer(values: Object, capacity: Mapping[str, str]) -> Object:
+    """Return what one worker offers, as a scheduler reads it.
+
+    Args:
+        values: the chart's, by which the workers are made.
+        capacity: what one worker offers.
+    """
+    resources = values.get("workerResources")
+    return {
+        "threads": _figure(capacity, "threads") or 1,
+        # What the chart refuses, no worker has.
+        "resources": {name: amount for name, amount in resources.items() if isinstance(amount, int | float)}
+        if isinstance(resources, dict)
+        else {},
+    }
+
+
+def demand(answer: object, capacity: Mapping[str, str], group: str = "") -> Demand:
     """Return what the tasks of a scheduler ask for.
 
     Args:
         answer: of its route /trireme/demand.
         capacity: what one worker offers.
+        group: the group that was asked about; none for the cluster's own workers.
 
     Raises:
         Nonsense: something is missing there, or can't be true.
     """
+    if group and (not isinstance(answer, Mapping) or answer.get("group") != group):
+        raise Nonsense("it knows of no groups: its pod is older than its chart and has to be deleted once")
     waiting, executing, held = (count(answer, name) for name in ("waiting", "executing", "held"))
     threads, stored, workers = count(answer, "threads"), _size(answer, "stored"), _workers(answer)
     slots = _figure(capacity, "threads") or 1

@@ -1,7 +1,7 @@
 """Spark in standalone mode: a master, which drivers find by spark-defaults.conf."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -243,8 +243,9 @@ def demand(
     limits: Mapping[str, Limit],
     pods_by_address: Mapping[str, str],
     capacity: Mapping[str, str] | None = None,
+    others: Collection[str] = (),
 ) -> Demand:
-    """Return what the applications of a master ask for.
+    """Return what the applications of a master ask for, beside what workers of further groups have room for.
 
     An executor fills a worker, unless its application has executors already that show that more than one fit.
 
@@ -253,6 +254,7 @@ def demand(
         limits: what the applications' pages say; without those of applications that have ended meanwhile.
         pods_by_address: names of the workers' pods by their IP addresses.
         capacity: what one worker offers, which counts while there is none.
+        others: IP addresses of the workers of further groups.
 
     Raises:
         Nonsense: something is missing there, or can't be true; or the master does not know its workers yet.
@@ -261,13 +263,16 @@ def demand(
     if status != _ALIVE:
         # While it recovers, it has yet to hear of the workers, and of the executors there.
         raise Nonsense(f"status is {status!r}, where {_ALIVE!r} should be"[:200])
-    workers = [worker for worker in map(_worker, _list(master, "workers")) if worker]
+    known = [worker for worker in map(_worker, _list(master, "workers")) if worker]
+    workers = [worker for worker in known if worker.host not in others]
     cores = max((worker.cores for worker in workers), default=_figure(capacity, "cores"))
     memory = max((worker.memory for worker in workers), default=_figure(capacity, "memory") // 2**20)
     found = [_application(said, limits.get(_id(said)), cores or 1) for said in _list(master, "activeapps")]
 
     busy = [worker for worker in workers if worker.used]
-    room = [(worker.free_cores, worker.free_memory) for worker in busy]
+    # Groups have as many workers as they are set to, busy or not.
+    free = [*busy, *(worker for worker in known if worker.host in others)]
+    room = [(worker.free_cores, worker.free_memory) for worker in free]
     more, slots = 0, []
     for application in found:
         waiting, room = _placed(application, room)

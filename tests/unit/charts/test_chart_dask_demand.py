@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from charting import CHARTS
@@ -29,7 +30,7 @@ from trireme_operator.engines.demand import Demand
 SCRIPT = CHARTS / "dask" / "files" / "trireme_demand.py"
 MI = 2**20
 LIMIT = 2**30
-NOTHING = {"waiting": 0, "executing": 0, "threads": 0, "stored": 0, "held": 0}
+NOTHING = {"group": "", "waiting": 0, "executing": 0, "threads": 0, "stored": 0, "held": 0}
 DURATIONS = {"short": "5ms", "odd": "1100ms", "long": "10s", "endless": "1000s"}
 ONE, TWO = [("127.0.0.1", 1)], [("127.0.0.1", 2)]
 GPU = [("127.0.0.1", 1, {"resources": {"GPU": 1}})]
@@ -503,3 +504,88 @@ def test_script_keeps_what_the_user_preloads(started: tuple[subprocess.Popen[str
     fetch()
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
+
+
+GROUPS = {"": {"threads": 1, "resources": {}}, "big": {"threads": 2, "resources": {"MEMORY": 2}}}
+BIG = [("127.0.0.1", 2, {"resources": {"MEMORY": 2}})]
+POD = "big-worker-7d9f4-x2k5v"
+
+
+async def ask_both(scheduler: Scheduler) -> tuple[Answer, Answer]:
+    """Ask for the work of the cluster's own workers, and of the group `big`."""
+    query = urlencode({"groups": json.dumps(GROUPS)})
+    own, group = [await ask(scheduler, f"?{query}&group={name}") for name in ("", "big")]
+    assert (own["group"], group["group"]) == ("", "big")
+    return own, group
+
+
+def work_of(answer: Answer) -> tuple[int, int, int]:
+    return answer["waiting"], answer["executing"], answer["threads"]
+
+
+@cluster([], **{"distributed.scheduler.unknown-task-duration": "10s"})
+async def test_tasks_that_only_a_group_can_run_are_its_own(c: Any, s: Any) -> None:
+    restricted = c.map(echo, range(3), key=names("restricted", 3), resources={"MEMORY": 1})
+    await until(s, no_worker=3)
+    own, group = await ask_both(s)
+    # Two of them fill a worker of two threads; nobody else is woken by them.
+    assert (work_of(own), work_of(group)) == ((0, 0, 0), (3, 0, 3))
+    plain = c.map(echo, range(5), key=names("plain", 5))
+    await until(s, no_worker=3, queued=5)
+    own, group = await ask_both(s)
+    assert (work_of(own), work_of(group)) == ((5, 0, 5), (3, 0, 3))
+    hopeless = c.map(echo, range(2), key=names("hopeless", 2), resources={"MEMORY": 3})
+    await until(s, no_worker=5, queued=5)
+    own, group = await ask_both(s)
+    assert work_of(group) == (3, 0, 3)
+    del restricted, plain, hopeless
+
+
+@cluster([], **{"distributed.scheduler.unknown-task-duration": "10s"})
+async def test_where_resources_run_out_before_threads_do(c: Any, s: Any) -> None:
+    restricted = c.map(echo, range(3), key=names("restricted", 3), resources={"MEMORY": 2})
+    await until(s, no_worker=3)
+    # Each takes a worker for itself.
+    assert work_of((await ask_both(s))[1]) == (3, 0, 6)
+    assert understood((await ask_both(s))[1], threads=2).workers == 3
+    del restricted
+
+
+@cluster(
+    BIG, **{"distributed.scheduler.unknown-task-duration": "10s", "distributed.scheduler.worker-saturation": "inf"}
+)
+async def test_what_waits_in_a_groups_worker_and_need_not_run_there_is_the_clusters(c: Any, s: Any, w: Any) -> None:
+    async with blocked(c, "plain", 6):
+        await until(s, processing=6)
+        s.workers[w.address].name = POD
+        own, group = await ask_both(s)
+        # Two run there, with what they take of it, and the others have nobody yet.
+        assert (work_of(own), work_of(group)) == ((4, 0, 4), (0, 2, 2))
+        assert (set(own["workers"]), set(group["workers"])) == (set(), {POD})
+
+
+@cluster([*BIG, ("127.0.0.1", 1)], **{"distributed.scheduler.unknown-task-duration": "10s"})
+async def test_workers_and_what_they_hold_are_told_of_their_own_group(c: Any, s: Any, big: Any, small: Any) -> None:
+    s.workers[big.address].name = POD
+    held = c.submit(blob, 1000, workers=[big.address])
+    await held
+    async with blocked(c, "restricted", 5, resources={"MEMORY": 1}), blocked(c, "own", 2, workers=[small.address]):
+        await until(s, processing=7)
+        own, group = await ask_both(s)
+        assert (work_of(own), work_of(group)) == ((1, 1, 2), (3, 2, 5))
+        assert (own["held"], group["held"]) == (0, 1)
+        assert (set(own["workers"]), set(group["workers"])) == ({str(small.name)}, {POD})
+
+
+@cluster([])
+async def test_groups_that_make_no_sense_are_refused(c: Any, s: Any) -> None:
+    for groups in (
+        "x",
+        "[]",
+        '{"a": 1}',
+        '{"a": {"threads": "x", "resources": {}}}',
+        '{"a": {"threads": 1}}',
+        "[" * 9999,
+    ):
+        with pytest.raises(HTTPError, match="400"):
+            await ask(s, f"?{urlencode({'groups': groups})}")

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operating import NAMESPACE, STAMP, STATUS, Result, Twin, charts, cluster, conditions, job, owned, run
+from operating import NAMESPACE, STAMP, STATUS, Result, Twin, charts, cluster, conditions, group, job, owned, run
 
 from trireme_operator import metrics
 from trireme_operator.api import DELETION_COST, SCALER, Key, Object, key_of
@@ -1342,5 +1342,119 @@ def gauged() -> dict[str, float]:
     return {
         name.removeprefix("trireme_cluster_").partition("{")[0]: float(value)
         for name, *_, value in lines
-        if name.startswith("trireme_cluster_") and "state=" not in name and 'engine="dask",name="numbers"' in name
+        if name.startswith("trireme_cluster_")
+        and "state=" not in name
+        and 'engine="dask",group="",name="numbers"' in name
     }
+
+
+# Groups
+
+
+BIG = Key("WorkerGroup", NAMESPACE, "big")
+BIG_UID = "uid-group-big"
+
+
+def grouped(least: int = 0, most: int = 10, replicas: int = 1, **spec: Any) -> Object:
+    return group(replicas=replicas, autoscaling={"minReplicas": least, "maxReplicas": most, **AUTO}, **spec)
+
+
+AUTO: Object = {"behavior": AT_ONCE}
+
+
+def serving(own: Object, *groups: Object) -> tuple[Server, Work, Operator]:
+    """Return a server with a cluster and groups, all made and ready."""
+    server, source = Server(own), Work()
+    for one in groups:
+        server.put(one)
+    operator = Operator(server, source)
+    asyncio.run(server.settle())
+    return server, source, operator
+
+
+def worker_pod(name: str, of_group: bool) -> Object:
+    labels = {"app.kubernetes.io/instance": "numbers", "app.kubernetes.io/component": "worker"}
+    if of_group:
+        labels |= {"app.kubernetes.io/component": "group-worker", "trireme.dev/group": "big"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels}}
+
+
+async def look_at_big(operator: Operator) -> None:
+    found = operator.scaler._seen(BIG)
+    assert found
+    await operator.scaler.look(found)
+
+
+def test_a_group_is_sized_by_its_own_work_and_its_own_victims_are_marked() -> None:
+    server, source, operator = serving(cluster(replicas=2), grouped(replicas=3))
+    for name, of_group in (("g-1", True), ("g-2", True), ("w-1", False)):
+        server.put(worker_pod(name, of_group))
+    source.demands = {UID: work(9), BIG_UID: work(1, **{"g-1": 5, "w-1": 7})}
+
+    async def test() -> None:
+        for _ in range(3):
+            await look_at_big(operator)
+            await asyncio.sleep(1)
+
+    run(test)
+    assert server.size(BIG) == 1
+    assert server.size() == 2
+    assert set(server.scaled()) == {BIG}
+    costs = {
+        key.name: item["metadata"].get("annotations", {}).get(DELETION_COST)
+        for key, item in server.objects.items()
+        if key.kind == "Pod"
+    }
+    assert costs == {"g-1": "5", "g-2": None, "w-1": None}
+    assert source.asked == [BIG_UID] * 3
+    (event,) = [event for event in server.events if event["reason"] == "Scaled"]
+    assert (event["involvedObject"]["kind"], event["involvedObject"]["name"]) == ("WorkerGroup", "big")
+    status = asyncio.run(operator.reconcile(BIG))
+    assert conditions(status)["AutoscalingActive"]["reason"] == "DemandKnown"
+    assert status["autoscaling"]["desiredReplicas"] == 1
+
+
+def test_a_group_waits_for_its_clusters_control_pod() -> None:
+    server, _, operator = serving(cluster(), grouped())
+    key = Key("Deployment", NAMESPACE, "numbers-scheduler")
+    server.put({**server.objects[key], "status": {"readyReplicas": 0}})
+    run(lambda: look_at_big(operator))
+    said = operator.scaler.said(server.objects[BIG])
+    assert said
+    assert said.problem == ("ControlNotReady", "numbers-scheduler is not ready yet")
+    assert server.size(BIG) == 1
+
+
+@pytest.mark.parametrize(
+    ("own", "big", "followed"),
+    [
+        (cluster(), grouped(), {BIG_UID}),
+        (sized(), grouped(), {UID, BIG_UID}),
+        (sized(), group(), {UID}),
+        (cluster(suspend=True), grouped(), set()),
+        (cluster(), grouped(suspend=True), set()),
+        (cluster(name="other"), grouped(), set()),
+        # What can't be is not sized.
+        (cluster("spark"), grouped(), set()),
+        (cluster(), grouped(celery={"queues": ["a"]}), set()),
+    ],
+)
+def test_which_groups_are_looked_after(own: Object, big: Object, followed: set[str]) -> None:
+    _, _, operator = serving(own, big)
+
+    async def test() -> None:
+        operator.scaler._begin_and_end()
+        assert set(operator.scaler._tasks) == followed
+        for task in operator.scaler._tasks.values():
+            task.cancel()
+        await asyncio.gather(*operator.scaler._tasks.values(), return_exceptions=True)
+
+    run(test)
+
+
+def test_a_group_is_left_alone_once_its_cluster_is_gone() -> None:
+    server, source, operator = serving(cluster(), grouped())
+    source.demands[BIG_UID] = work(5)
+    source.meanwhile = lambda: server.store.remove(NUMBERS)
+    run(lambda: look_at_big(operator))
+    assert server.scaled() == []

@@ -65,6 +65,12 @@ def test_before_any_worker_ran_places_are_those_of_the_spec(celery: Object, queu
     ]
 
 
+def test_what_a_group_holds_is_apart_from_what_others_hold() -> None:
+    lists, unacked = places({}, {"queues": ["a"]}, "big")
+    assert (lists[0], unacked) == ("a", "unacked.big")
+    assert places({"lists": "[]", "unacked": "x:unacked.big"}, {}, "big") == ([], "x:unacked.big")
+
+
 def test_of_many_queues_the_first_are_looked_at() -> None:
     lists, _ = places({}, {"queues": [f"q{number}" for number in range(200)]})
     assert len(lists) == 1000

@@ -39,7 +39,7 @@ def told() -> dict[str, float]:
 def of(item: Object, **values: float) -> dict[str, float]:
     """Return metrics of a cluster, by name; of its work, by state."""
     spec, metadata = item["spec"], item["metadata"]
-    labels = f'engine="{spec["engine"]}",name="{metadata["name"]}",namespace="{NAMESPACE}"'
+    labels = f'engine="{spec["engine"]}",group="",name="{metadata["name"]}",namespace="{NAMESPACE}"'
     states = {
         f'work{{{labels},state="{state}"}}': values.pop(state) for state in ("waiting", "running") & values.keys()
     }

@@ -10,19 +10,21 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 import pytest
 import redis.asyncio
 import redis.exceptions
 from aiohttp import web
-from operating import NAMESPACE, NOW, Result, cluster, owned
+from operating import NAMESPACE, NOW, Result, cluster, group, owned
 
 from trireme_operator.api import Key, Object
 from trireme_operator.autoscale import sources
 from trireme_operator.autoscale.loop import Autoscaler
 from trireme_operator.autoscale.sources import Sources, Unreadable
 from trireme_operator.engines.demand import Demand
+from trireme_operator.plan.group import complete
 from trireme_operator.store import Store
 
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -213,6 +215,63 @@ def test_spark(engine: Engine) -> None:
     root = f"http://{_ADDRESS}:8080"
     assert len(ids) == 2
     assert [asked.url for asked in engine.asked] == [f"{root}/json/", *(f"{root}/app/?appId={id_}" for id_ in ids)]
+
+
+def of_group(item: Object) -> Object:
+    labels = {**item["metadata"]["labels"], "app.kubernetes.io/component": "group-worker", "trireme.dev/group": "big"}
+    return {**item, "metadata": {**item["metadata"], "labels": labels}}
+
+
+def test_dask_with_groups_is_asked_for_the_work_of_one(engine: Engine) -> None:
+    own = cluster("dask", status={"capacity": {"threads": "2"}}, dask={"workerResources": {"SSD": 1}})
+    big = group("big", status={"capacity": {"threads": "4"}}, dask={"workerResources": {"GPU": 2}})
+    worker = {"processing": 1, "threads": 4, "stored": 0, "limit": 0}
+    answer = {**IDLE, "group": "big", "waiting": 3, "executing": 2, "threads": 5, "workers": {"a": worker}}
+    engine.answers += [said(answer), said({**IDLE, "group": ""}), said({**IDLE, "group": "big"}), said(IDLE)]
+
+    async def test(found: Sources) -> Demand:
+        demand = await found.read(complete(big, own))
+        assert (await found.read(own)).is_nothing
+        await found.news(complete(big, own), 0.01)
+        # A scheduler that was started before there were groups tells all that there is.
+        problem = await refusal(found, complete(big, own))
+        assert "its pod is older than its chart" in str(problem)
+        return demand
+
+    found = engine.run(test, service(own), own, big)
+    assert found == Demand(2, 3, 2, slots=4, least=1, unit="tasks", costs={"a": 1 << 20})
+    queries = [dict(parse_qsl(urlsplit(asked.url).query, keep_blank_values=True)) for asked in engine.asked]
+    assert [query["group"] for query in queries] == ["big", "", "big", "big"]
+    assert queries[2]["wait"] == "0.01"
+    offers = {
+        "": {"threads": 2, "resources": {"SSD": 1}},
+        "big": {"threads": 4, "resources": {"SSD": 1, "GPU": 2}},
+    }
+    assert all(json.loads(query["groups"]) == offers for query in queries)
+
+
+def test_spark_sizes_the_clusters_own_workers_beside_those_of_groups(engine: Engine) -> None:
+    item = cluster("spark", status={"capacity": {"cores": "2"}})
+    engine.answers += [
+        said((_RECORDED / f"two-apps.{name}").read_bytes()) for name in ("json", "0000.html", "0001.html")
+    ]
+    pods = [pod("w-1", "127.0.0.11"), of_group(pod("g-1", "127.0.0.12")), pod("w-3")]
+    found = engine.run(lambda sources: sources.read(item), service(item), item, *pods)
+    # Of three workers that are busy, one is a group's.
+    assert found == Demand(2, 0, 3, slots=1, least=2, unit="executors", costs={"w-1": 2})
+
+
+def test_a_group_on_a_broker_elsewhere_has_a_monitor_of_its_own(engine: Engine) -> None:
+    own = cluster("celery")
+    big = group("big", status={"capacity": {"processes": "2"}}, celery={"queues": ["a"]})
+    engine.answers.append(said({"waiting": 3, "unacknowledged": 0, "held": {"w-1": 2, "g-1": 1}}))
+    name = {"name": "big-monitor"}
+    monitor = owned({"apiVersion": "v1", "kind": "Service", "metadata": name, "spec": {"clusterIP": "10.0.0.9"}}, big)
+    theirs = service(own, component="monitor")
+    pods = [pod("w-1"), of_group(pod("g-1"))]
+    found = engine.run(lambda sources: sources.read(complete(big, own)), own, big, theirs, monitor, *pods)
+    assert found == Demand(2, 3, 1, slots=2, least=1, unit="tasks", costs={"g-1": 1})
+    assert [asked.url for asked in engine.asked] == ["http://10.0.0.9:8787/trireme/demand"]
 
 
 def test_a_broker_elsewhere(engine: Engine) -> None:
