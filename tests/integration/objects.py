@@ -17,6 +17,16 @@ def cluster(name="numbers", engine="dask", **spec):
     }
 
 
+def group(name="big", **spec):
+    """Return a WorkerGroup of the cluster `numbers`."""
+    return {
+        "apiVersion": "trireme.dev/v1alpha1",
+        "kind": "WorkerGroup",
+        "metadata": {"name": name},
+        "spec": {"clusterRef": {"name": "numbers"}, **spec},
+    }
+
+
 def job(name="mean", driver=None, **spec):
     """Return a WorkerJob; it borrows the cluster `numbers` unless it brings one."""
     if "clusterTemplate" not in spec:

@@ -1,7 +1,7 @@
 """What can't be is refused at admission or told by a condition that names field and fix; good input recovers."""
 
 import pytest
-from objects import NOWHERE, cluster, condition, job, reason
+from objects import NOWHERE, cluster, condition, group, job, reason
 
 from on_cluster import until
 
@@ -32,6 +32,12 @@ def limits(cpu="1", memory="2Gi"):
         (cluster(name=LONG), "metadata.name"),
         (cluster(name=LONG + "n"), "metadata.name"),
         (cluster(name="2fast"), "metadata.name in body should match"),
+        (group(clusterRef={}), "spec.clusterRef.name: Required value"),
+        (group(dask={}, celery={}), "give the block of the cluster's engine only"),
+        (group(spark={}), 'unknown field "spec.spark"'),
+        (group(name=LONG), "metadata.name"),
+        (group(celery={"queues": ["a,b"]}), "spec.celery.queues[0] in body should match"),
+        (group(autoscaling={"minReplicas": 2, "maxReplicas": 1}), "minReplicas can't be above maxReplicas"),
         (job(name=LONG), "metadata.name"),
         (job(driver={"args": []}), "give either script, or code, or command"),
         (job(driver={"script": "1", "command": ["x"]}), "give either script, or code, or command"),
@@ -50,7 +56,7 @@ def test_refused_at_admission(kubectl, item, message):
     with pytest.raises(AssertionError) as refusal:
         kubectl.apply(item)
     assert message in str(refusal.value)
-    assert kubectl("get", "wc,wj", "--output=name").strip() == ""
+    assert kubectl("get", "wc,wg,wj", "--output=name").strip() == ""
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from objects import NOWHERE, cluster, condition, state
+from objects import NOWHERE, cluster, condition, group, state
 
 from on_cluster import TOP, until
 from trireme_operator.__main__ import run
@@ -153,6 +153,24 @@ def test_updating_a_cluster(kubectl):
         clear=clear,
     )
     assert {"apply", "delete"} <= set(writes)
+
+
+def test_creating_a_cluster_with_a_group(kubectl):
+    """Whenever the operator dies, for good at last, the end of the cluster is the end of the group."""
+
+    def clear():
+        kubectl("delete", "wc/numbers", "--wait")
+        until(lambda: not state(kubectl) and not kubectl("get", "wg", "--output=name").strip())
+
+    done = [reconciled(kubectl, name) for name in ("wc/numbers", "wg/big")]
+    writes = survives(
+        kubectl,
+        begin=lambda: kubectl.apply(cluster(), group(dask={"workerResources": {"GPU": 1}})),
+        done=lambda: all(question() for question in done),
+        names=["wc/numbers", "wg/big"],
+        clear=clear,
+    )
+    assert {"apply", "patch", "write_status"} <= set(writes)
 
 
 def test_a_job_with_a_cluster_of_its_own_from_start_to_end(kubectl):

@@ -22,7 +22,7 @@ CRDS = {
     "WorkerGroup": crds.worker_group(),
     "WorkerJob": crds.worker_job(),
 }
-SAMPLES = sorted((TOP / "manifests" / "samples").glob("*.yaml"))
+SAMPLES = sorted((TOP / "manifests" / "samples").rglob("*.yaml"))
 every_crd = pytest.mark.parametrize("kind", CRDS)
 
 
