@@ -19,7 +19,7 @@ from celery.worker import state  # noqa: E402
 from celery.worker.consumer import Consumer  # noqa: E402
 from kombu import Connection  # noqa: E402
 from kombu.exceptions import OperationalError  # noqa: E402
-from trireme_app import GROUP, load  # noqa: E402
+from trireme_app import GROUP, load, unacked_keys  # noqa: E402
 from trireme_left import left_behind, tell  # noqa: E402
 from trireme_stranded import PREFIX, Watch, held, written  # noqa: E402
 
@@ -33,6 +33,8 @@ NAME = f"{PREFIX}{POD}.{uuid.uuid4().hex[:8]}"
 DRAIN_SECONDS = float(os.environ.get("TRIREME_DRAIN_SECONDS", "30"))
 # A cold shutdown takes about 3 s; the rest is for a slow machine.
 REQUEUE_SECONDS = min(10.0, DRAIN_SECONDS / 2)
+# On Redis, the names of the groups whose workers have ever run.
+GROUPS = "trireme.groups"
 CONNECT_RETRY_SECONDS = 0.2
 PUBLISH_SECONDS = 2.0
 # For as long a worker that says nothing more counts as busy with what it said last.
@@ -78,6 +80,7 @@ class Publisher(threading.Thread):
         self._said_where = False
         self._server_time = 0.0
         self._claim = written(0.0, ())
+        self._others: dict[str, tuple[Connection, Watch]] = {}
 
     def claim(self, **_: object) -> None:
         """Note what this worker holds; in the event loop, so that a task is either held or still in its queue."""
@@ -101,9 +104,24 @@ class Publisher(threading.Thread):
                 self._publish(connection, client)
                 if watch:
                     watch.look(channel, client)
+                    self._look_after_others(client)
             except (OSError, OperationalError, redis.RedisError):
                 connection.close()
             time.sleep(PUBLISH_SECONDS)  # the time between two reports: it waits for nothing to happen
+
+    def _look_after_others(self, client: "redis.Redis") -> None:  # type: ignore[name-defined] # noqa: F821
+        """Put back what was lost with workers of other groups, too: those may be gone with their group."""
+        import redis
+
+        for group in {"", *(name.decode() for name in client.smembers(GROUPS))} - {GROUP}:
+            watch = self._watch()
+            if group not in self._others and watch:
+                options = {**self._app.conf.broker_transport_options, **unacked_keys(group)}
+                self._others[group] = self._app.connection_for_write(transport_options=options), watch
+            connection, watch = self._others[group]
+            connection.ensure_connection(max_retries=1, interval_start=0)
+            channel = connection.default_channel
+            watch.look(channel, redis.Redis(connection_pool=channel.pool))
 
     def _watch(self) -> Watch | None:
         if self._app.conf.broker_transport_options.get("client_name") != NAME:
@@ -123,6 +141,8 @@ class Publisher(threading.Thread):
             ]
             where = {"lists": json.dumps(lists), "unacked": f"{channel.global_keyprefix}{channel.unacked_key}"}
             client.hset(f"trireme.work.{GROUP}" if GROUP else "trireme.work", mapping=where)
+            if GROUP:
+                client.sadd(GROUPS, GROUP)
             self._said_where = True
         with client.pipeline(transaction=False) as pipe:
             pipe.set(f"trireme.active.{POD}", len(state.active_requests), ex=PUBLISHED_SECONDS)
