@@ -25,6 +25,15 @@ def run(*command, stdin=None, check=True, seconds=300):
     return done
 
 
+def snippets(page, heading, language):
+    """Return the code blocks of a language under a heading of a page in docs/."""
+    text = (TOP / "docs" / page).read_text()
+    section = text[text.index(f"\n## {heading}\n") + 1 :].partition("\n## ")[0]
+    return [
+        block.removeprefix(f"{language}\n") for block in section.split("```")[1::2] if block.startswith(f"{language}\n")
+    ]
+
+
 class Kubectl:
     """kubectl in one namespace."""
 

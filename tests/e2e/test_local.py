@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from on_cluster import TOP, snippets
 from trireme.errors import TriremeError
 from trireme.local.run import run
 from trireme.local.work import Work
@@ -24,7 +25,15 @@ def add(x, y):
     return x + y
 """
 
+SCRIPT = """
+import sys
 
+from distributed import Client
+
+if __name__ == "__main__":
+    with Client() as client:
+        print(client.submit(int, sys.argv[1]).result())
+"""
 RESULTS = (r"^8$", r"^0\.(499|500)\d*$", r"^2\.0$")
 
 
@@ -33,6 +42,23 @@ def test_make_try_prints_the_three_results(make):
     assert len(printed) == len(RESULTS), printed
     for line, result in zip(printed, RESULTS, strict=True):
         assert re.match(result, line), printed
+
+
+def test_the_quick_start(tmp_path):
+    """Its commands as they stand there."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "manifests").symlink_to(TOP / "manifests")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    (block,) = snippets("quickstart.md", "On this machine", "sh")
+    done = subprocess.run(
+        ["bash", "-euc", block],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "10\n8\n", done.stderr
 
 
 def test_celery_with_a_private_broker(capfd):

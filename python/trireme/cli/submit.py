@@ -67,12 +67,11 @@ def manifest(place: Place, filename: str, detach: bool, dry_run: str, output: st
                 f"{filename}: document {number}: {kind or 'it'} is none of {', '.join(_KINDS)} with a metadata.name:"
                 " apply it by kubectl"
             )
-        namespace = one["metadata"].get("namespace", kube.namespace)
-        if place.namespace and namespace != place.namespace:
+        if one["metadata"].get("namespace", kube.namespace) != kube.namespace:
             raise TriremeError(
-                f"{filename}: document {number} is for namespace {namespace}, and --namespace says {place.namespace}"
+                f"{filename}: document {number} is for namespace {one['metadata']['namespace']},"
+                f" not for {kube.namespace}: say so by --namespace"
             )
-        kube.namespace = namespace
     if not any(one["kind"] == "WorkerJob" for one in documents):
         raise TriremeError(f"{filename}: there is no WorkerJob in it")
     if dry_run == "client":

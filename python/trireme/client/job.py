@@ -16,6 +16,7 @@ from trireme.errors import TriremeError
 _POLL_SECONDS = 1.0
 _LAST_LINES_SECONDS = 10.0
 _PATIENCE_SECONDS = 600.0
+_SUBMISSION = "trireme.dev/submission"
 
 
 class JobFailed(TriremeError):
@@ -271,10 +272,19 @@ def create(
         raise NotFound(
             f"there is no WorkerCluster {borrowed} in namespace {kube.namespace}: create it, or leave out --cluster"
         )
+    submission = secrets.token_hex(8)
+    job["metadata"]["annotations"] = {_SUBMISSION: submission}
     try:
         made = kube.create("workerjobs", job, dry_run)
     except AlreadyExists:
         raise AlreadyExists(f"job {name} is there already: delete it, or choose another name by --name") from None
+    except (KeyboardInterrupt, ConnectionLost):
+        # Nobody knows whether it was made. If it was, it is this one, and no namesake.
+        with suppress(TriremeError):
+            found = kube.find("workerjobs", name)
+            if found and found["metadata"].get("annotations", {}).get(_SUBMISSION) == submission:
+                kube.delete("workerjobs", name)
+        raise
     if dry_run:
         return Job(kube, made), [made, kube.create("configmaps", config, dry_run)]
     try:

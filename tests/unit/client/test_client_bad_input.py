@@ -160,7 +160,7 @@ def test_too_much_goes_along(trireme, script, server, tmp_path):
         ("{", "job.yaml: is no YAML"),
         ("kind: Pod\nmetadata: {name: a}", "document 1: Pod is none of ConfigMap, Secret, WorkerCluster, WorkerJob"),
         ("kind: ConfigMap\nmetadata: {name: a}", "there is no WorkerJob in it"),
-        ("kind: WorkerJob\nmetadata: {name: a, namespace: x}", "is for namespace x, and --namespace says team"),
+        ("kind: WorkerJob\nmetadata: {name: a, namespace: x}", "is for namespace x, not for team: say so by"),
     ],
 )
 def test_a_manifest_that_is_none(trireme, server, tmp_path, text, message):

@@ -6,7 +6,7 @@ import pytest
 from answering import BreaksOff, answering
 
 from trireme.cli import submit
-from trireme.client.job import Job, JobFailed
+from trireme.client.job import Job, JobFailed, create
 from trireme.client.kube import Kube
 from trireme.client.logs import follow, sortable
 
@@ -95,6 +95,29 @@ def test_like_a_future(server):
     assert server.asked[-1][0] == "DELETE"
     server.say("GET", JOB, {**job("Running"), "metadata": {"name": "mean", "uid": "another"}})
     assert not done.cancel()
+
+
+@pytest.mark.parametrize(("ours", "deleted"), [(True, ["mean"]), (False, [])])
+def test_ctrl_c_while_it_is_made_deletes_it_but_no_namesake(server, tmp_path, monkeypatch, ours, deleted):
+    made = {}
+
+    def remember(_, sent):
+        made.update(sent)
+        return sent
+
+    def interrupted(self, *words):
+        kept(self, *words)
+        raise KeyboardInterrupt
+
+    kept = Kube.create
+    monkeypatch.setattr(Kube, "create", interrupted)
+    server.say("POST", JOB.removesuffix("/mean"), remember)
+    server.say("GET", JOB, lambda *_: made if ours else job("Running"))
+    server.say("DELETE", JOB, {})
+    (tmp_path / "job.py").write_text("")
+    with pytest.raises(KeyboardInterrupt):
+        create(server.kube, tmp_path / "job.py", name="mean", cluster={"engine": "dask"})
+    assert [path.rpartition("/")[2] for verb, path, _, _ in server.asked if verb == "DELETE"] == deleted
 
 
 def test_ctrl_c_deletes_what_was_made(server, monkeypatch):

@@ -1,0 +1,69 @@
+"""Measure the user's side: how long the command line takes to start, and the samples without Kubernetes.
+
+Writes bench/results/client.md. Needs the environments of `make try`.
+"""
+
+import os
+import resource
+import statistics
+import subprocess
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from measuring import CACHE, TOP, machine, run
+
+RESULTS = TOP / "bench" / "results" / "client.md"
+RUNS, SAMPLE_RUNS = 15, 3
+SAMPLES = {"celery": "celery-add", "dask": "dask-mean", "spark": "spark-average-age"}
+
+
+def measured(command: list[str], runs: int) -> tuple[float, float]:
+    """Run a command often; return the medians of its seconds and of its CPU seconds."""
+    seconds, cpu = [], []
+    for _ in range(runs):
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        subprocess.run(command, cwd=TOP, check=True, capture_output=True)
+        seconds.append(time.monotonic() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return statistics.median(seconds), statistics.median(cpu)
+
+
+def environment(engine: str) -> Path:
+    """Return where `make try` keeps an engine's environment."""
+    return CACHE / f"try-{engine}" / "bin"
+
+
+def main() -> None:
+    """Measure, and write it down."""
+    run("make", "--no-print-directory", "try")
+    commit, load = run("git", "rev-parse", "--short", "HEAD").strip(), os.getloadavg()[0]
+    where = environment("celery")
+    starts = {
+        "`python -c pass`": [str(where / "python"), "-c", "pass"],
+        '`python -c "import trireme"`': [str(where / "python"), "-c", "import trireme"],
+        "`trireme --help`": [str(where / "trireme"), "--help"],
+        "`trireme run --help`": [str(where / "trireme"), "run", "--help"],
+    }
+    lines = ["| command | s | CPU s | times `python -c pass` (CPU) |", "| --- | --- | --- | --- |"]
+    base = 0.0
+    for what, command in starts.items():
+        seconds, cpu = measured(command, RUNS)
+        base = base or cpu
+        lines.append(f"| {what} | {seconds:.3f} | {cpu:.3f} | {cpu / base:.1f} |")
+    lines += ["", "| `trireme run --local -f` | s | CPU s |", "| --- | --- | --- |"]
+    for engine, sample in SAMPLES.items():
+        command = [str(environment(engine) / "trireme"), "run", "--local", "-f", f"manifests/samples/{sample}.yaml"]
+        seconds, cpu = measured(command, SAMPLE_RUNS)
+        lines.append(f"| {sample} | {seconds:.1f} | {cpu:.1f} |")
+    RESULTS.write_text(
+        f"# The user's side\n\nWritten by `python bench/client.py` on {datetime.now(UTC):%Y-%m-%d}, commit {commit};"
+        f" {machine()}; load average {load:.1f} at the beginning.\nMedians of {RUNS} and {SAMPLE_RUNS} runs.\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
