@@ -32,7 +32,11 @@ def set_value(document: Document, assignment: Assignment) -> Document:
     path = assignment.path
     expected = copied(document.values)
     apply(expected, assignment, over_null=True)
-    text = _edited(document, path, assignment.value, assignment.place)
+    # Lines end as the file's do.
+    unix = read(document.text.replace("\r\n", "\n").encode(), document.name)
+    text = _edited(unix, path, assignment.value, assignment.place)
+    if "\r\n" in document.text:
+        text = text.replace("\n", "\r\n")
     try:
         changed = read(text.encode(), document.name).sound()
     except Refused:

@@ -90,6 +90,7 @@ def test_one_value_changes_and_nothing_else(expression: str, old: str, new: str)
         ("a: {b: 1,}\n", "a.c=2", "a: {b: 1, c: 2}\n"),
         ("a: {\n  b: 1  # why\n}\n", "a.c=2", "a: {\n  b: 1, c: 2  # why\n}\n"),
         ("a: 1\r\nb: 2\r\n", "a=3", "a: 3\r\nb: 2\r\n"),
+        ("# c\r\na:\r\n  b: 2\r\n", "a.c=3", "# c\r\na:\r\n  b: 2\r\n  c: 3\r\n"),
         ("a:\n- x\n- y\nb: 1\n", "a[2]=z", "a:\n- x\n- y\n- z\nb: 1\n"),
         ("a:\n    b: 1\n", "a.c=2", "a:\n    b: 1\n    c: 2\n"),
         ("a: !!str 12\n", "a=x", "a: x\n"),
