@@ -105,6 +105,10 @@ bench: cluster-up ## Measure the operator beside plain manifests and dask-kubern
 bench-autoscale: cluster-up ## Measure the autoscaler beside fixed clusters and dask-kubernetes: hours; writes bench/results
 	$(RUN) --with matplotlib==3.11.2 python bench/autoscale.py
 
+.PHONY: bench-client
+bench-client: python3 ## Measure the client package: start-up, a large values file, the wheel; writes bench/results/client.md
+	$(RUN) python bench/client.py
+
 .PHONY: bench-lab
 bench-lab: python3 ## Measure the lab: cold, warm, up already, idle; writes bench/results/lab.md
 	python3 bench/lab.py --cold

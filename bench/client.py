@@ -1,4 +1,4 @@
-"""Measure the user's side: how long the command line takes to start, and the samples without Kubernetes.
+"""Measure the user's side: the start of the command line, a large values file, the samples without Kubernetes.
 
 Writes bench/results/client.md. Needs the environments of `make try`.
 """
@@ -7,14 +7,16 @@ import os
 import resource
 import statistics
 import subprocess
+import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from measuring import CACHE, TOP, machine, run
+from measuring import CACHE, TOP, UV, machine, run
 
 RESULTS = TOP / "bench" / "results" / "client.md"
 RUNS, SAMPLE_RUNS = 15, 3
+LINES = 5000
 SAMPLES = {"celery": "celery-add", "dask": "dask-mean", "spark": "spark-average-age"}
 
 
@@ -35,8 +37,37 @@ def environment(engine: str) -> Path:
     return CACHE / f"try-{engine}" / "bin"
 
 
+def values_file(folder: Path) -> Path:
+    """Write a sound values file of `LINES` lines for the chart dask, comments and all."""
+    lines = ["# Made to be long.", "replicas: 3", "env:"]
+    for number in range((LINES - len(lines)) // 4):
+        reference = f"      configMapKeyRef: {{name: a, key: k{number}}}"
+        lines += [f"  # Variable {number}", f"  - name: NAME_{number}", "    valueFrom:", reference]
+    lines += ["#"] * (LINES - len(lines))
+    path = folder / "long.yaml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def wheel_kilobytes(folder: Path) -> float:
+    """Build the wheel, charts included; return its size."""
+    run(UV, "build", "--wheel", "--quiet", "--out-dir", str(folder), "python")
+    (wheel,) = folder.glob("trireme-*.whl")
+    return wheel.stat().st_size / 1000
+
+
 def main() -> None:
     """Measure, and write it down."""
+    with tempfile.TemporaryDirectory() as folder:
+        measure(Path(folder))
+
+
+def measure(folder: Path) -> None:
+    """Measure, and write it down.
+
+    Args:
+        folder: for what is needed on the way.
+    """
     run("make", "--no-print-directory", "try")
     commit, load = run("git", "rev-parse", "--short", "HEAD").strip(), os.getloadavg()[0]
     where = environment("celery")
@@ -45,6 +76,10 @@ def main() -> None:
         '`python -c "import trireme"`': [str(where / "python"), "-c", "import trireme"],
         "`trireme --help`": [str(where / "trireme"), "--help"],
         "`trireme run --help`": [str(where / "trireme"), "run", "--help"],
+        f"`trireme values check`, {LINES} lines": [
+            *(str(where / "trireme"), "values", "check", "dask", "-f"),
+            str(values_file(folder)),
+        ],
     }
     lines = ["| command | s | CPU s | times `python -c pass` (CPU) |", "| --- | --- | --- | --- |"]
     base = 0.0
@@ -61,7 +96,7 @@ def main() -> None:
         f"# The user's side\n\nWritten by `python bench/client.py` on {datetime.now(UTC):%Y-%m-%d}, commit {commit};"
         f" {machine()}; load average {load:.1f} at the beginning.\nMedians of {RUNS} and {SAMPLE_RUNS} runs.\n\n"
         + "\n".join(lines)
-        + "\n"
+        + f"\n\nThe wheel, charts included: {wheel_kilobytes(folder):.0f} kB.\n"
     )
 
 
