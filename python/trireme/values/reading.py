@@ -124,7 +124,7 @@ def read(raw: bytes, name: str) -> Document:
         Refused: it is no YAML, or too large, too deep, or grows too much by aliases.
     """
     if len(raw) >= MAX_BYTES:
-        raise refuse(Place(name), "size", f"{len(raw)} bytes: values files must be smaller than {MAX_BYTES} bytes")
+        raise refuse(Place(name), "size", f"too large: the file must be smaller than {MAX_BYTES} bytes")
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:

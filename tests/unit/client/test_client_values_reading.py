@@ -194,7 +194,7 @@ def laughs(levels: int) -> str:
         ("".join("  " * n + "k:\n" for n in range(300)), "nested deeper than 100 levels"),
         ("a0: &a0 x\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 150)), "nested deeper than 100 levels"),
         ("a: " + "- " * 200 + "\n", "not YAML"),
-        ("a: '" + "x" * 5_000_000 + "'\n", "values files must be smaller than 5000000 bytes"),
+        ("a: '" + "x" * 5_000_000 + "'\n", "too large: the file must be smaller than 5000000 bytes"),
         ("a: [" + "1," * 120_000 + "]\n", "more than 100000 values"),
         ("a: " + "1" * 100_000 + "\n", ""),
     ],
