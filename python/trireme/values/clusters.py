@@ -32,7 +32,8 @@ _MARKED = re.compile(rf"(?m)^{_MARK}(\{{.*\}})$")
 _OF_THE_SERVER = (
     "creationTimestamp", "generation", "managedFields", "ownerReferences", "resourceVersion", "selfLink", "uid",
 )  # fmt: skip
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+# What kubectl and the operator remember of what they applied.
+_REMEMBERED = ("kubectl.kubernetes.io/last-applied-configuration", "trireme.dev/applied")
 _MAX_DRAIN_SECONDS = 86400
 _MAX_REPLICAS = 1000
 
@@ -81,7 +82,7 @@ def to_file(cluster: Mapping[str, Any]) -> str:
     """
     values, spec = to_values(cluster), _spec(cluster)
     metadata = {key: value for key, value in cluster.get("metadata", {}).items() if key not in _OF_THE_SERVER}
-    if annotations := {key: text for key, text in metadata.pop("annotations", {}).items() if key != _LAST_APPLIED}:
+    if annotations := {key: text for key, text in metadata.pop("annotations", {}).items() if key not in _REMEMBERED}:
         metadata["annotations"] = annotations
     ours = {"engine", "replicas", "values", spec["engine"], *_COPIED}
     kept = {key: value for key, value in spec.items() if key not in ours}

@@ -173,7 +173,7 @@ def test_what_the_server_adds_is_left_out() -> None:
     item["metadata"] |= {
         "uid": "u",
         "managedFields": [],
-        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"},
+        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "trireme.dev/applied": "1"},
     }
     item["status"] = {"replicas": 1}
     assert clusters.kept(clusters.to_file(item))["metadata"] == cluster({})["metadata"]
