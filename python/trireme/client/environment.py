@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import socket
 from collections.abc import Mapping
 
 from trireme.client.forward import Forward
@@ -16,6 +17,7 @@ _NAMES = {
 }
 _REFERENCE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 _SERVICE = r"([a-z][-a-z0-9]*)\.{namespace}\.svc(?:\.cluster\.local)?:([0-9]+)"
+_REACH_SECONDS = 3
 _DRIVERS = "trireme.dev/drivers"
 """On a worker Deployment: what drivers get beside what workers have, as JSON."""
 
@@ -91,6 +93,15 @@ def rewritten(values: Mapping[str, str], namespace: str, addresses: Mapping[tupl
     }
 
 
+def _answers(host: str, port: int) -> bool:
+    """Tell whether a pod's own way is open: a NetworkPolicy may let in drivers alone."""
+    try:
+        socket.create_connection((host, port), _REACH_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
 class Connection:
     """A way to a cluster's engine from here, open until it is closed.
 
@@ -105,14 +116,14 @@ class Connection:
     def __init__(self, kube: Kube, cluster: Object) -> None:
         self._forwards: list[Forward] = []
         self.env = inside(kube, cluster)
-        if kube.inside:
+        found = sorted(services(self.env, kube.namespace))
+        if kube.inside and all(_answers(f"{service}.{kube.namespace}.svc", port) for service, port in found):
             return
         if "SPARK_MASTER" in self.env:
             raise TriremeError(
                 f"cluster {cluster['metadata']['name']} is a standalone Spark, whose executors must reach the driver:"
                 " connect from a pod, submit a script by trireme run --cluster, or set spec.spark.mode to connect"
             )
-        found = sorted(services(self.env, kube.namespace))
         try:
             for service, port in found:
                 self._forwards.append(Forward(kube, service, port))

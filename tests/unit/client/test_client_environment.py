@@ -107,3 +107,17 @@ def test_a_service_without_pods(server):
     server.say("GET", "/api/v1/namespaces/team/pods", {"items": []})
     with pytest.raises(TriremeError, match="no pod of Service sums runs"):
         target(server.kube, "sums", 80)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_pod_goes_straight_where_it_may_and_by_a_forward_where_not(server, monkeypatch, answers):
+    server.say(
+        "GET", WORKERS, workers({"name": "DASK_SCHEDULER_ADDRESS", "value": "tcp://sums-scheduler.team.svc:8786"})
+    )
+    asked = []
+    monkeypatch.setattr(environment, "_answers", lambda *place: asked.append(place) or answers)
+    server.kube.inside = True
+    with environment.Connection(server.kube, cluster("dask")) as connection:
+        address = connection.env["DASK_SCHEDULER_ADDRESS"]
+    assert asked == [("sums-scheduler.team.svc", 8786)]
+    assert address.startswith("tcp://sums-scheduler.team.svc:8786" if answers else "tcp://127.0.0.1:")
