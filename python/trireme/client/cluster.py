@@ -1,11 +1,12 @@
 """Clusters: made, found, connected to."""
 
+import os
 import time
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from trireme.client.environment import Connection
+from trireme.client.environment import Connection, spark_properties
 from trireme.client.job import cluster_progress, cluster_spec
 from trireme.client.kube import AlreadyExists, Kube, NotFound, Object
 from trireme.errors import TriremeError
@@ -185,7 +186,13 @@ class Cluster:
         env = self.connect()
         builder = SparkSession.builder.appName(app)
         remote = env.get("SPARK_REMOTE")
-        builder = builder.remote(remote) if remote else builder.master(env["SPARK_MASTER"])
+        if remote:
+            builder = builder.remote(remote)
+        else:
+            # The JVM that is about to start reads it.
+            os.environ.update({key: value for key, value in env.items() if key == "_SPARK_AUTH_SECRET"})
+            for key, value in spark_properties(self.kube, self.name).items():
+                builder = builder.config(key, value)
         session: SparkSession = builder.getOrCreate()
         self._clients.append(_Stopping(session))
         return session

@@ -12,7 +12,7 @@ from trireme.errors import TriremeError
 
 _NAMES = {
     "dask": ("DASK_SCHEDULER_ADDRESS",),
-    "spark": ("SPARK_REMOTE", "SPARK_MASTER"),
+    "spark": ("SPARK_REMOTE", "SPARK_MASTER", "_SPARK_AUTH_SECRET"),
     "celery": ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"),
 }
 _REFERENCE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
@@ -46,10 +46,8 @@ def inside(kube: Kube, cluster: Object) -> dict[str, str]:
             if found is not None:
                 values[variable["name"]] = _REFERENCE.sub(lambda match: values.get(match[1], match[0]), found)
     result = {key: values[key] for key in _NAMES[engine] if key in values}
-    # A Connect client needs no master, and refuses both.
-    if "SPARK_REMOTE" in result:
-        result.pop("SPARK_MASTER", None)
-    return result
+    # A Connect client refuses a master beside it, and has the secret in its URL.
+    return {"SPARK_REMOTE": result["SPARK_REMOTE"]} if "SPARK_REMOTE" in result else result
 
 
 def _closure(given: list[Object], names: tuple[str, ...]) -> set[str]:
@@ -100,6 +98,18 @@ def _answers(host: str, port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def spark_properties(kube: Kube, name: str) -> dict[str, str]:
+    """Return the properties that the drivers of a standalone Spark have.
+
+    Args:
+        kube: where it is.
+        name: of the cluster.
+    """
+    lines = kube.get("configmaps", f"{name}-conf")["data"]["spark-defaults.conf"].splitlines()
+    pairs = (line.split(None, 1) for line in lines if line.strip() and not line.startswith("#"))
+    return {pair[0]: pair[1] if len(pair) > 1 else "" for pair in pairs}
 
 
 class Connection:

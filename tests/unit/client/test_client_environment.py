@@ -64,6 +64,16 @@ def test_spark_connect_needs_no_master(server):
     assert environment.inside(server.kube, cluster("spark")) == {"SPARK_REMOTE": "sc://sums-connect.team.svc:15002"}
 
 
+def test_a_driver_in_a_pod_has_the_clusters_properties(server):
+    conf = "spark.authenticate true\nspark.master  spark://sums-master.team.svc:7077\nspark.a b c\n\n"
+    server.say("GET", "/api/v1/namespaces/team/configmaps/sums-conf", {"data": {"spark-defaults.conf": conf}})
+    assert environment.spark_properties(server.kube, "sums") == {
+        "spark.authenticate": "true",
+        "spark.master": "spark://sums-master.team.svc:7077",
+        "spark.a": "b c",
+    }
+
+
 def test_a_standalone_spark_is_out_of_reach_from_outside(server):
     server.say("GET", WORKERS, workers({"name": "SPARK_MASTER", "value": "spark://sums-master.team.svc:7077"}))
     with pytest.raises(
