@@ -10,6 +10,12 @@ from trireme_operator.api import Object
 _IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 _START = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 
+# What the scheduler tried beyond, which helps nobody to find room.
+_PREEMPTION = re.compile(r"\. (?:no new claims to deallocate, )?preemption: ")
+# 128 and the signal's number.
+_SEGMENTATION_FAULT = 139
+_CRASHES = "often by code that comes from another Python version; compare that of the driver's image with the workers'"
+
 
 @dataclass(frozen=True)
 class Fields:
@@ -44,7 +50,7 @@ def _of_pod(pod: Object, fields: Fields) -> Trouble | None:
             return found
     for condition in status.get("conditions", []):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            why = condition.get("message", "").partition(". preemption")[0].rstrip(".")
+            why = _PREEMPTION.split(condition.get("message", ""))[0].rstrip(".")
             return Trouble(
                 condition.get("reason", "Unschedulable"),
                 f"no node takes a pod: {why}: lower {fields.resources}.requests, or add nodes",
@@ -75,6 +81,8 @@ def ended(terminated: Object, fields: Fields) -> str:
     """Say how a container ended."""
     if terminated.get("reason") == "OOMKilled":
         return f"used more memory than {fields.resources}.limits.memory gives it (exit code 137)"
+    if terminated["exitCode"] == _SEGMENTATION_FAULT:
+        return f"crashed (exit code {_SEGMENTATION_FAULT}, a segmentation fault): {_CRASHES}"
     lines = terminated.get("message", "").strip().splitlines()
     return f"ended with exit code {terminated['exitCode']}" + (f": {lines[-1].strip()}" if lines else "")
 

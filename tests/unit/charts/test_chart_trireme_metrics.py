@@ -122,6 +122,15 @@ def test_the_operators_metrics_that_are_asked_for_are_there():
     assert ours <= known
 
 
+def test_every_metric_of_the_operator_is_documented():
+    for module in ("metrics", "autoscale.gauges"):
+        import_module(f"trireme_operator.{module}")
+    families = [*REGISTRY.collect(), *Inventory(Store(), lambda: True).describe()]
+    served = {f"{one.name}_total" if one.type == "counter" else one.name for one in families}
+    documented = re.findall(r"`(trireme_\w+)`", (TOP / "docs" / "monitoring.md").read_text())
+    assert set(documented) == {name for name in served if name.startswith("trireme_")}
+
+
 @pytest.mark.parametrize(
     ("expression", "names"),
     [

@@ -282,7 +282,7 @@ UNSCHEDULABLE = {
     "type": "PodScheduled",
     "status": "False",
     "reason": "Unschedulable",
-    "message": "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available.",
+    "message": "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are.",
 }
 
 
@@ -373,3 +373,7 @@ def test_why_pods_are_not_made(message: str, trouble: Trouble) -> None:
 )
 def test_the_last_line_tells_how_a_container_ended(message: str, expected: str) -> None:
     assert ended(stopped(3, message=message)["terminated"], FIELDS) == expected
+
+
+def test_a_crash_says_what_it_may_come_from() -> None:
+    assert "another Python version" in ended(stopped(139)["terminated"], FIELDS)

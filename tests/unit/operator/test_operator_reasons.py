@@ -162,3 +162,9 @@ def test_the_table_is_well_formed():
         assert set(one.of) <= types
         assert one.meaning
         assert one.fix or one.told is not reasons.Told.WARNING, f"{one.name}: say what to do about it"
+
+
+def test_links_of_the_table_lead_somewhere():
+    for name, anchor in re.findall(r"\]\(([a-z]+\.md)#([a-z-]+)\)", reasons.text()):
+        headings = re.findall(r"^#+ (.+)$", (reasons.DOCUMENT.parent / name).read_text(), re.MULTILINE)
+        assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
