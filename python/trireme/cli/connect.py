@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 
 import click
 
-from trireme.cli.connection import Place, connection_options
+from trireme.cli.connection import Place, connection_options, names_of
 from trireme.errors import TriremeError
 
 _DASHBOARDS = ("dashboard", "ui", "flower", "history")
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names_of("workerclusters"))
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, help="Port on this machine; any free one if left out."
 )
@@ -55,7 +55,7 @@ def dashboard(cluster: dict[str, Any]) -> Any:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names_of("workerclusters"))
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @connection_options
 def connect(place: Place, name: str, command: tuple[str, ...]) -> int:
@@ -84,7 +84,7 @@ def connect(place: Place, name: str, command: tuple[str, ...]) -> int:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names_of("workerclusters"))
 @connection_options
 def shell(place: Place, name: str) -> None:
     """Open a Python prompt that is connected to a cluster.

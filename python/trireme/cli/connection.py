@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trireme.errors import TriremeError
+
 if TYPE_CHECKING:
     from trireme.client.kube import Kube
 
@@ -34,6 +36,22 @@ class Place:
         from trireme.client.kube import Kube
 
         return Kube(self.kubeconfig, self.context, self.namespace)
+
+
+def names_of(*plurals: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Return how a shell completes the name of an object of some kinds."""
+
+    def complete(ctx: click.Context, _: click.Parameter, begun: str) -> list[str]:
+        place = Place(*(ctx.params.get(name) for name in ("kubeconfig", "context", "namespace")))
+        try:
+            kube = place.kube()
+            names = [one["metadata"]["name"] for plural in plurals for one in kube.list(plural)]
+        except TriremeError:
+            # No cluster, no names: a shell is no place for messages.
+            return []
+        return sorted({name for name in names if name.startswith(begun)})
+
+    return complete
 
 
 def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:

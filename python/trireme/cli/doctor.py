@@ -4,11 +4,11 @@ import json
 
 import click
 
-from trireme.cli.connection import Place, connection_options
+from trireme.cli.connection import Place, connection_options, names_of
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=names_of("workerclusters", "workerjobs"))
 @click.option("-o", "--output", type=click.Choice(["json"]), help="How to print.")
 @connection_options
 def doctor(place: Place, name: str | None, output: str | None) -> int:

@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from trireme.cli.connection import Place, connection_options
+from trireme.cli.connection import Place, connection_options, names_of
 
 _COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta")
 _POLL_SECONDS = 1.0
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names_of("workerjobs", "workerclusters"))
 @click.option("-f", "--follow", "follow_on", is_flag=True, help="Go on, with pods that come later, too.")
 @click.option("--tail", type=click.IntRange(0), metavar="N", help="Only each pod's last N lines.")
 @connection_options

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from trireme.cli import sources
-from trireme.cli.connection import Place, connection_options
+from trireme.cli.connection import Place, connection_options, names_of
 
 ENGINES = ("dask", "spark", "celery")
 
@@ -53,7 +53,13 @@ class Wanted:
 )
 @click.option("--cpu", help="CPU limit of a worker.  [default: 1]")
 @click.option("--memory", help="Memory limit of a worker.  [default: 2Gi]")
-@click.option("--cluster", "borrowed", metavar="NAME", help="Use this WorkerCluster instead of one of the job's own.")
+@click.option(
+    "--cluster",
+    "borrowed",
+    metavar="NAME",
+    shell_complete=names_of("workerclusters"),
+    help="Use this WorkerCluster instead of one of the job's own.",
+)
 @click.option("--app", help="The Celery application, as for `celery -A`.")
 @click.option("--image", help="Image of the workers and the driver.")
 @click.option("--driver-cpu", default="1", show_default=True, help="CPU limit of the driver.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from trireme.cli.connection import Place, connection_options
+from trireme.cli.connection import Place, connection_options, names_of
 
 _REFRESH_SECONDS = 2.0
 _COLUMNS = ("NAME", "ENGINE", "WORKERS", "CPU", "MEMORY", "WORK", "STATUS")
@@ -15,7 +15,7 @@ _UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=names_of("workerclusters"))
 @click.option("-l", "--selector", default="", metavar="LABELS", help="Only clusters with these labels.")
 @click.option("-w", "--watch", is_flag=True, help="Refresh every 2 s, until Ctrl-C.")
 @click.option("-o", "--output", type=click.Choice(["wide", "json", "name"]), help="How to print.")

@@ -36,6 +36,18 @@ def trireme(capsys):
     return call
 
 
+def test_a_shell_completes_names(server, tmp_path, capsys, monkeypatch):
+    server.say("GET", CLUSTERS, {"items": [{"metadata": {"name": name}} for name in ("numbers", "sums", "nights")]})
+    for words, names in (("trireme ui n", ["nights", "numbers"]), ("trireme top su", ["sums"]), ("trireme ui x", [])):
+        monkeypatch.setenv("KUBECONFIG", server.kubeconfig)
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", "2")
+        monkeypatch.setenv("_TRIREME_COMPLETE", "bash_complete")
+        with pytest.raises(SystemExit):
+            run([])
+        assert capsys.readouterr().out.split() == [f"plain,{name}" for name in names]
+
+
 def test_no_kubeconfig(trireme, script, tmp_path):
     code, told = trireme("run", script, "--engine=dask", f"--kubeconfig={tmp_path / 'none'}")
     assert code == 1
