@@ -109,6 +109,10 @@ bench-autoscale: cluster-up ## Measure the autoscaler beside fixed clusters and 
 bench-client: python3 ## Measure the client package: start-up, a large values file, the wheel; writes bench/results/client.md
 	$(RUN) python bench/client.py
 
+.PHONY: bench-brokers
+bench-brokers: cluster-up ## Measure Celery's priorities and restarts of its brokers: ten minutes; writes bench/results
+	$(RUN) python bench/brokers.py
+
 .PHONY: bench-lab
 bench-lab: python3 ## Measure the lab: cold, warm, up already, idle; writes bench/results/lab.md
 	python3 bench/lab.py --cold

@@ -75,6 +75,57 @@ def _control(what: str) -> Schema:
     return _object(f"The {what}'s pod.", {"resources": _resources(f"Limits and requests of the {what}'s pod.")})
 
 
+def _part(description: str) -> Schema:
+    return _object(
+        description,
+        {
+            "enabled": {"type": "boolean", "description": "Whether it runs."},
+            "resources": _resources("Limits and requests of its pod."),
+        },
+    )
+
+
+def _celery_broker() -> Schema:
+    return _object(
+        "The broker: one of the cluster's own, or one elsewhere.",
+        {
+            "type": {
+                "type": "string",
+                "enum": ["redis", "rabbitmq"],
+                "description": "What the cluster's own broker is; redis if left out.",
+            },
+            "resources": _resources("Limits and requests of the broker's pod."),
+            "existingSecret": _string(
+                "Name of a Secret that says where another broker is: its key url, and result-backend if there is one.",
+                pattern=OBJECT_NAME,
+                maxLength=253,
+            ),
+            "tls": _object(
+                "TLS to a broker elsewhere, whose URL begins with rediss or amqps.",
+                {
+                    "secretName": _string(
+                        "Name of a Secret with ca.crt, and with tls.crt and tls.key if the broker asks for them.",
+                        pattern=OBJECT_NAME,
+                        maxLength=253,
+                    )
+                },
+            ),
+        },
+        **{
+            "x-kubernetes-validations": [
+                _rule(
+                    "!has(self.tls) || has(self.existingSecret)",
+                    "tls is for a broker elsewhere: give existingSecret, too",
+                ),
+                _rule(
+                    "!has(self.existingSecret) || !has(self.type)",
+                    "give either type, for a broker of the cluster's own, or existingSecret",
+                ),
+            ]
+        },
+    )
+
+
 def _name_reference(description: str, name: str) -> Schema:
     return _object(
         description, {"name": _string(name, pattern=OBJECT_NAME, minLength=1, maxLength=253)}, required=["name"]
@@ -248,8 +299,26 @@ def _cluster_spec() -> Schema:
             {
                 "app": _string("The application, as for `celery -A`.", minLength=1),
                 "queues": _QUEUES,
-                "config": _free("Celery settings, in Celery's words."),
-                "broker": _control("broker"),
+                "config": _free("Celery settings, in Celery's words, for workers and drivers."),
+                "pool": {
+                    "type": "string",
+                    "enum": ["prefork", "threads"],
+                    "description": "Whether a worker runs tasks in processes, which is the default, or in threads.",
+                },
+                "broker": _celery_broker(),
+                "deadLetters": _object(
+                    "What becomes of tasks that never work.",
+                    {
+                        "failures": {
+                            "type": "boolean",
+                            "description": "Put those, too, into the queue trireme.dead that failed for good;"
+                            " those that killed their workers six times always are.",
+                        }
+                    },
+                ),
+                "beat": _part("Sends periodic tasks, as Celery's setting beat_schedule says."),
+                "flower": _part("Flower, for pages about workers and tasks."),
+                "monitor": _part("Metrics of queues, workers and tasks, for Prometheus."),
             },
         ),
     }

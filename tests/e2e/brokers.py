@@ -1,5 +1,8 @@
 """Brokers of a test's own: the objects to apply to its namespace."""
 
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 RABBITMQ = "rabbitmq"
@@ -34,13 +37,34 @@ def rabbitmq(namespace: str) -> list[Object]:
     return _broker(RABBITMQ, namespace, 5672, secret, env, "/var/lib/rabbitmq")
 
 
-def redis(namespace: str) -> list[Object]:
-    """Return the same of Redis, called `redis`."""
-    url = f"redis://:{PASSWORD}@{REDIS}.{namespace}.svc:6379"
-    secret = {"password": PASSWORD, "url": f"{url}/0", "result-backend": f"{url}/1"}
+def redis(namespace: str, certificates: dict[str, str] | None = None) -> list[Object]:
+    """Return the same of Redis, called `redis`; with TLS alone if its Secret has certificates as well."""
+    url = f"{'rediss' if certificates else 'redis'}://:{PASSWORD}@{REDIS}.{namespace}.svc:6379"
+    secret = {"password": PASSWORD, "url": f"{url}/0", "result-backend": f"{url}/1", **(certificates or {})}
     env = [_from_secret("PASSWORD", REDIS, "password")]
-    command = ["sh", "-c", 'echo "requirepass $PASSWORD" | exec redis-server - --dir /data --save ""']
+    files = "--tls-cert-file /secret/tls.crt --tls-key-file /secret/tls.key --tls-ca-cert-file /secret/ca.crt"
+    tls = f"--port 0 --tls-port 6379 --tls-auth-clients no {files}" if certificates else ""
+    command = ["sh", "-c", f'echo "requirepass $PASSWORD" | exec redis-server - --dir /data --save "" {tls}']
     return _broker(REDIS, namespace, 6379, secret, env, "/data", command=command)
+
+
+def authority(folder: Path, host: str) -> dict[str, str]:
+    """Return ca.crt, tls.crt and tls.key of a server by that name, from an authority made for it alone."""
+
+    def openssl(subject: str, name: str, *more: str) -> None:
+        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key")
+        # Nothing of the machine's own configuration, which may say something of these, too.
+        command = ("openssl", "req", "-config", os.devnull, "-x509", "-days", "2", "-subj", subject, *key)
+        subprocess.run((*command, "-out", f"{name}.crt", *more), cwd=folder, check=True, capture_output=True)
+
+    def extensions(*values: str) -> list[str]:
+        return [word for value in values for word in ("-addext", value)]
+
+    ca = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign", "subjectKeyIdentifier=hash")
+    server = ("basicConstraints=critical,CA:FALSE", "authorityKeyIdentifier=keyid", f"subjectAltName=DNS:{host}")
+    openssl("/CN=authority", "ca", *extensions(*ca))
+    openssl("/CN=server", "tls", "-CA", "ca.crt", "-CAkey", "ca.key", *extensions(*server))
+    return {name: (folder / name).read_text() for name in ("ca.crt", "tls.crt", "tls.key")}
 
 
 def _broker(
@@ -97,11 +121,14 @@ def _pod(name: str, port: int, env: list[Object], data: str, container: Object) 
                     "capabilities": {"drop": ["ALL"]},
                     "readOnlyRootFilesystem": True,
                 },
-                "volumeMounts": [{"name": "data", "mountPath": data}],
+                "volumeMounts": [
+                    {"name": "data", "mountPath": data},
+                    {"name": "secret", "mountPath": "/secret", "readOnly": True},
+                ],
                 **container,
             }
         ],
-        "volumes": [{"name": "data", "emptyDir": {}}],
+        "volumes": [{"name": "data", "emptyDir": {}}, {"name": "secret", "secret": {"secretName": name}}],
     }
 
 

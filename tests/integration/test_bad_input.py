@@ -18,6 +18,22 @@ def limits(cpu="1", memory="2Gi"):
         (cluster(engine="ray"), 'spec.engine: Unsupported value: "ray": supported values: "dask", "spark", "celery"'),
         (cluster(spark={}), "spark is for engine spark only"),
         (cluster(dask={}, celery={"app": "x"}), "celery is for engine celery only"),
+        (
+            cluster(engine="celery", celery={"broker": {"type": "kafka"}}),
+            'spec.celery.broker.type: Unsupported value: "kafka": supported values: "redis", "rabbitmq"',
+        ),
+        (
+            cluster(engine="celery", celery={"broker": {"type": "redis", "existingSecret": "a"}}),
+            "give either type, for a broker of the cluster's own, or existingSecret",
+        ),
+        (
+            cluster(engine="celery", celery={"broker": {"tls": {"secretName": "a"}}}),
+            "tls is for a broker elsewhere: give existingSecret, too",
+        ),
+        (
+            cluster(engine="celery", celery={"pool": "gevent"}),
+            'spec.celery.pool: Unsupported value: "gevent": supported values: "prefork", "threads"',
+        ),
         (cluster(replicas=-1), "spec.replicas in body should be greater than or equal to 0"),
         (cluster(replicas=10**6), "spec.replicas in body should be less than or equal to 1000"),
         (cluster(replicas="two"), "spec.replicas in body must be of type integer"),

@@ -1,32 +1,59 @@
-"""The application with the chart's settings, as workers run it."""
+"""The application with the chart's settings, as workers run it.
+
+Drivers and beat have them, too: `CELERY_LOADER=trireme_app:Loader` has Celery read them wherever an application is
+configured, so that no program has to know of them.
+"""
 
 import json
 import os
+import ssl
 from pathlib import Path
+from typing import Any
 
 from celery import Celery
 from celery.app.utils import find_app
+from celery.loaders.app import AppLoader
 
 # Of the workers: none for a cluster's own.
 GROUP = os.environ.get("TRIREME_GROUP", "")
 CONF = Path(os.environ.get("TRIREME_CONF_DIR", "/opt/trireme/conf"))
+# By default redis-py waits for as long as the kernel does, two minutes, for a pod that has gone: packets that open a
+# connection go on to it after its Service has another one.
+CONNECTING = {"socket_connect_timeout": 5, "socket_keepalive": True}
+# As cert-manager writes a Secret: ca.crt, and for a broker that asks for them tls.crt and tls.key.
+TLS = Path(os.environ.get("TRIREME_TLS_DIR", "/opt/trireme/tls"))
+
+
+class Loader(AppLoader):
+    """Celery's usual loader, which adds the chart's settings once an application has its own."""
+
+    def __init__(self, app: Celery, **kwargs: Any) -> None:
+        super().__init__(app, **kwargs)
+        app.on_after_configure.connect(lambda sender, **_: settle(sender), weak=False)
 
 
 def load(name: str) -> Celery:
-    """Import an application, as `celery -A` does.
-
-    The chart's defaults are set where it says nothing itself, and the chart's settings over all.
-    """
+    """Import an application, as `celery -A` does, with the chart's settings."""
     app = find_app(name)
+    # Again where the loader has done so: its module may have set more since.
+    settle(app)
+    return app
+
+
+def settle(app: Celery) -> None:
+    """Set the chart's defaults where an application says nothing itself, and the chart's settings over all."""
     defaults = json.loads((CONF / "defaults.json").read_text())
-    if app.connection_for_read().transport_cls == "redis":
+    if is_redis(app):
         # Redis alone can fetch no task before a process is free.
         defaults["worker_disable_prefetch"] = True
+    defaults |= {f"redis_{name}": value for name, value in CONNECTING.items()}
+    if (TLS / "ca.crt").exists():
+        defaults |= encrypted(str(app.connection_for_read().transport_cls), str(app.conf.result_backend or ""))
     app.conf.update({key: value for key, value in defaults.items() if not app.conf.value_set_for(key)})
     app.conf.update(json.loads((CONF / "config.json").read_text()))
-    if GROUP and app.connection_for_read().transport_cls == "redis":
-        app.conf.broker_transport_options = {**app.conf.broker_transport_options, **unacked_keys(GROUP)}
-    return app
+    if is_redis(app):
+        options = {**CONNECTING, **(app.conf.broker_transport_options or {})}
+        app.conf.broker_transport_options = {**options, **unacked_keys(GROUP)} if GROUP else options
 
 
 def unacked_keys(group: str) -> dict[str, str]:
@@ -36,3 +63,30 @@ def unacked_keys(group: str) -> dict[str, str]:
     """
     end = f".{group}" if group else ""
     return {f"{name}_key": f"{name}{end}" for name in ("unacked", "unacked_index", "unacked_mutex")}
+
+
+def is_redis(app: Celery) -> bool:
+    """Tell whether an application's broker is a Redis server."""
+    return app.connection_for_read().transport_cls in ("redis", "rediss")
+
+
+def encrypted(transport: str, result_backend: str) -> dict[str, Any]:
+    """Return Celery's settings for TLS, by which broker and result store have to be who they say they are.
+
+    Args:
+        transport: of the broker, as kombu calls it.
+        result_backend: its URL.
+    """
+    files = {"ca_certs": TLS / "ca.crt", "certfile": TLS / "tls.crt", "keyfile": TLS / "tls.key"}
+    options: dict[str, Any] = {name: str(path) for name, path in files.items() if path.exists()}
+    options["cert_reqs"] = ssl.CERT_REQUIRED
+    redis = {f"ssl_{name}": value for name, value in options.items()}
+    found: dict[str, Any] = {}
+    if transport.startswith("rediss"):
+        found["broker_use_ssl"] = redis
+    elif transport.startswith("amqps"):
+        # py-amqp looks at the name only if it is told to; None stands for the host's.
+        found["broker_use_ssl"] = {**options, "server_hostname": None}
+    if result_backend.startswith("rediss"):
+        found["redis_backend_use_ssl"] = redis
+    return found

@@ -2,7 +2,7 @@
 
 `GET /trireme/demand` answers `{"waiting": TASKS, "unacknowledged": TASKS, "held": {POD: TASKS}}`, in JSON; with
 `?wait=SECONDS` as soon as there are any, or after that time. While that can't be told, it answers 503 and why.
-The broker is asked when somebody asks, and only then.
+The broker is asked when somebody asks, and only then. `GET /metrics` has more, in Prometheus' text format.
 """
 
 import os
@@ -28,9 +28,12 @@ from celery import Celery
 from kombu import Connection, Consumer
 from trireme_app import load
 from trireme_holdings import EVENT
+from trireme_metrics import EVENTS, Tasks
+from trireme_stranded import DEAD
 
 PORT = 8787
 PATH = "/trireme/demand"
+METRICS = "/metrics"
 # Who asks waits for 2 s.
 ANSWER_SECONDS = 1.5
 # Between two looks while somebody waits for tasks.
@@ -74,7 +77,7 @@ class Queues:
         self._connection: Connection | None = None
         self._channel: Any = None
         self._pool = ThreadPoolExecutor(1)
-        self._pending: Future[Waiting] | None = None
+        self._pending: dict[str, Future[Any]] = {}
         self._lock = threading.Lock()
 
     def count(self) -> Waiting:
@@ -83,21 +86,34 @@ class Queues:
         Raises:
             Unknown: the broker does not tell in time.
         """
+        found: Waiting = self._ask("count", lambda: Waiting(sum(map(self._ready, self._names)), self._unacknowledged()))
+        return found
+
+    def lengths(self) -> dict[str, int]:
+        """Return how many tasks each queue has, that of tasks that never work among them.
+
+        Raises:
+            Unknown: the broker does not tell in time.
+        """
+        found: dict[str, int] = self._ask("lengths", lambda: {name: self._ready(name) for name in (*self._names, DEAD)})
+        return found
+
+    def _ask(self, what: str, question: Callable[[], Any]) -> Any:
         with self._lock:
-            if self._pending is None or self._pending.done():
-                self._pending = self._pool.submit(self._count)
-            pending = self._pending
+            pending = self._pending.get(what)
+            if pending is None or pending.done():
+                pending = self._pending[what] = self._pool.submit(self._answer, question)
         try:
             return pending.result(ANSWER_SECONDS)
         except TimeoutError as error:
             raise Unknown(f"{address(self._app)} does not answer within {ANSWER_SECONDS:g} s") from error
 
-    def _count(self) -> Waiting:
+    def _answer(self, question: Callable[[], Any]) -> Any:
         try:
             if self._connection is None:
                 self._connection = connect(self._app)
                 self._channel = self._connection.channel()
-            return Waiting(sum(self._ready(name) for name in self._names), self._unacknowledged())
+            return question()
         except Exception as error:
             # Whatever the transport raises: a new connection may do.
             broken, self._connection = self._connection, None
@@ -190,11 +206,18 @@ def address(app: Celery) -> str:
     return f"the broker {app.connection_for_read().as_uri()}"
 
 
-def listen(app: Celery, held: Held) -> None:
+def listen(app: Celery, held: Held, tasks: Tasks) -> None:
     """Hear workers for as long as the connection lasts."""
+
+    def goes(event: Mapping[str, Any]) -> None:
+        held.goes(event)
+        tasks.offline(event)
+
+    handlers = {EVENT: held.says, "worker-heartbeat": tasks.heartbeat, "worker-offline": goes}
+    handlers |= dict.fromkeys(EVENTS, tasks.task)
     with app.connection_for_read() as connection:
         connection.ensure_connection(max_retries=1, interval_start=0)
-        receiver = app.events.Receiver(connection, handlers={EVENT: held.says, "worker-offline": held.goes})
+        receiver = app.events.Receiver(connection, handlers=handlers)
         channel = connection.default_channel
         [consumer] = receiver.get_consumers(partial(Consumer, channel), channel)
         with consumer:
@@ -205,11 +228,11 @@ def listen(app: Celery, held: Held) -> None:
                 connection.heartbeat_check()
 
 
-def keep_listening(app: Celery, held: Held) -> None:
+def keep_listening(app: Celery, held: Held, tasks: Tasks) -> None:
     """Hear workers, over a new connection each time that one breaks."""
     while True:
         try:
-            listen(app, held)
+            listen(app, held, tasks)
         except Exception as error:
             # Whatever the transport raises.
             held.is_deaf(f"{address(app)}: {str(error) or type(error).__name__}")
@@ -223,13 +246,21 @@ class Monitor(ThreadingHTTPServer):
         address: host and port to listen at.
         queues: tells what waits.
         held: tells what workers hold.
+        tasks: tells what tasks do.
     """
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], queues: Queues, held: Held) -> None:
+    def __init__(self, address: tuple[str, int], queues: Queues, held: Held, tasks: Tasks) -> None:
         super().__init__(address, Answer)
-        self.queues, self.held = queues, held
+        self.queues, self.held, self.tasks = queues, held, tasks
+
+    def metrics(self) -> str:
+        """Return metrics; one tells whether the broker answers."""
+        try:
+            return self.tasks.text(self.queues.lengths())
+        except Unknown:
+            return self.tasks.text(None)
 
     def demand(self) -> dict[str, Any]:
         """Return what there is to do, and who does it; raises Unknown."""
@@ -261,8 +292,10 @@ class Answer(BaseHTTPRequestHandler):
         asked = urlsplit(self.path)
         if asked.path == "/healthz":
             return self._answer(200, "text/plain", "ok")
+        if asked.path == METRICS:
+            return self._answer(200, "text/plain; version=0.0.4", self.server.metrics())
         if asked.path != PATH:
-            return self._answer(404, "text/plain", f"there is only {PATH}")
+            return self._answer(404, "text/plain", f"there are only {PATH} and {METRICS}")
         try:
             seconds = wait_seconds(parse_qs(asked.query).get("wait", ["0"])[0])
             self._answer(200, "application/json", json.dumps(self.server.demand_within(seconds)))
@@ -307,9 +340,9 @@ def main() -> None:
     app = load(given.app)
     app.amqp.queues.select(given.queues)
     app.amqp.queues.deselect(given.exclude_queues)
-    held = Held()
-    threading.Thread(target=keep_listening, args=[app, held], daemon=True).start()
-    Monitor(("", PORT), Queues(app, [*app.amqp.queues.consume_from]), held).serve_forever()
+    held, tasks = Held(), Tasks()
+    threading.Thread(target=keep_listening, args=[app, held, tasks], daemon=True).start()
+    Monitor(("", PORT), Queues(app, [*app.amqp.queues.consume_from]), held, tasks).serve_forever()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ it holds. A delivery that none of them holds is stranded, if nobody else can hol
 - What a worker says it held when the server's clock stood at T is complete for all that was taken until T: it is noted
   in the event loop, which also takes the tasks, after the clock was read.
 
-In doubt nothing is put back, and the visibility timeout remains. A task runs twice if its worker is cut off from a
+In doubt nothing is put back, and the visibility timeout remains. Workers renew it for what they hold, so a task may
+take longer than that. A task runs twice if its worker is cut off from a
 broker that drops the worker's connections but stays up, for longer than `STRANDED_SECONDS`.
 """
 
@@ -42,7 +43,7 @@ WATCH_SECONDS = 5
 MOST_RESTORED = 5
 # A week, after which a task's losses are forgotten.
 REMEMBER_SECONDS = 7 * 24 * 3600
-# Of deliveries that are put aside: [message, exchange, routing key], in JSON, as in `unacked`.
+# The queue of tasks that never work. Nobody consumes it.
 DEAD = "trireme.dead"
 
 # A tag and the time at which it was taken, by the clock of who took it. A tag stays a message's when it is put back.
@@ -223,6 +224,6 @@ class Watch:
         with client.pipeline() as pipe:
             pipe.zrem(index, tag)
             pipe.hdel(unacked, tag)
-            pipe.lpush(DEAD, text)
+            pipe.lpush(f"{channel.global_keyprefix}{DEAD}", json.dumps(message))
             pipe.execute()
         logger.error("Task %s was lost with its worker %d times: it is put aside in %s", name, times, DEAD)

@@ -13,13 +13,15 @@ import time  # noqa: E402
 import uuid  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+import trireme_dead  # noqa: E402
 import trireme_holdings  # noqa: E402
+import trireme_priorities  # noqa: E402
 from celery import Celery, signals  # noqa: E402
 from celery.worker import state  # noqa: E402
 from celery.worker.consumer import Consumer  # noqa: E402
 from kombu import Connection  # noqa: E402
 from kombu.exceptions import OperationalError  # noqa: E402
-from trireme_app import GROUP, load, unacked_keys  # noqa: E402
+from trireme_app import GROUP, is_redis, load, unacked_keys  # noqa: E402
 from trireme_left import left_behind, tell  # noqa: E402
 from trireme_stranded import PREFIX, Watch, held, written  # noqa: E402
 
@@ -33,6 +35,8 @@ NAME = f"{PREFIX}{POD}.{uuid.uuid4().hex[:8]}"
 DRAIN_SECONDS = float(os.environ.get("TRIREME_DRAIN_SECONDS", "30"))
 # A cold shutdown takes about 3 s; the rest is for a slow machine.
 REQUEUE_SECONDS = min(10.0, DRAIN_SECONDS / 2)
+# Whether tasks that fail for good are kept.
+KEEP_FAILURES = os.environ.get("TRIREME_KEEP_FAILURES") == "true"
 # On Redis, the names of the groups whose workers have ever run.
 GROUPS = "trireme.groups"
 CONNECT_RETRY_SECONDS = 0.2
@@ -71,6 +75,7 @@ class Publisher(threading.Thread):
     """Tells on Redis where this application's tasks wait, and what this worker runs and holds.
 
     The number of running tasks is what autoscaling asks; by what is held, tasks of killed workers are found.
+    The visibility timeout of what is held begins anew each time, so that no task that takes longer is given to another.
     """
 
     def __init__(self, consumer: Consumer) -> None:
@@ -81,13 +86,14 @@ class Publisher(threading.Thread):
         self._server_time = 0.0
         self._claim = written(0.0, ())
         self._others: dict[str, tuple[Connection, Watch]] = {}
+        self._tags: set[str] = set()
 
     def claim(self, **_: object) -> None:
         """Note what this worker holds; in the event loop, so that a task is either held or still in its queue."""
         connection = self._consumer.connection
         channels = connection.transport.channels if connection else ()
-        tags = held((*state.reserved_requests, *state.active_requests), channels)
-        self._claim = written(self._server_time, tags)
+        self._tags = held((*state.reserved_requests, *state.active_requests), channels)
+        self._claim = written(self._server_time, self._tags)
 
     def run(self) -> None:
         """Tell for as long as the process lives; a broker that is away now is told later."""
@@ -130,8 +136,8 @@ class Publisher(threading.Thread):
         return Watch(NAME, exchanges, self._app.control.mailbox.exchange.name)
 
     def _publish(self, connection: Connection, client: "redis.Redis") -> None:  # type: ignore[name-defined] # noqa: F821
+        channel = connection.default_channel
         if not self._said_where:
-            channel = connection.default_channel
             lists = [
                 f"{channel.global_keyprefix}{queue}{channel.sep}{step}"
                 if step
@@ -147,6 +153,10 @@ class Publisher(threading.Thread):
         with client.pipeline(transaction=False) as pipe:
             pipe.set(f"trireme.active.{POD}", len(state.active_requests), ex=PUBLISHED_SECONDS)
             pipe.set(NAME, self._claim, ex=PUBLISHED_SECONDS)
+            if tags := self._tags:
+                # Only those that are there: it may have been acknowledged since.
+                index = f"{channel.global_keyprefix}{channel.unacked_index_key}"
+                pipe.zadd(index, dict.fromkeys(tags, time.time()), xx=True)
             pipe.time()
             seconds, micros = pipe.execute()[-1]
         self._server_time = seconds + micros / 1e6
@@ -180,6 +190,9 @@ def main() -> int:
     signals.heartbeat_sent.connect(beat)
     signals.worker_shutting_down.connect(bound_drain)
     trireme_holdings.tell()
+    trireme_priorities.count_upwards()
+    if KEEP_FAILURES:
+        trireme_dead.keep_failures()
     app = load(sys.argv[1])
     signals.worker_ready.connect(lambda sender, **_: tell_what_is_stopped(sender), weak=False)
     # Celery would wait for its broker by itself, but for seconds longer after each attempt.
@@ -187,7 +200,7 @@ def main() -> int:
         connection.ensure_connection(
             interval_start=CONNECT_RETRY_SECONDS, interval_step=0, interval_max=CONNECT_RETRY_SECONDS
         )
-        if connection.transport_cls == "redis":
+        if is_redis(app):
             name_connections(app, connection)
             signals.worker_ready.connect(lambda sender, **_: publish(sender), weak=False)
     return app.start(["worker", *sys.argv[2:]]) or 0

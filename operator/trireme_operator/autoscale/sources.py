@@ -232,14 +232,18 @@ class Sources:
         return await (await self._broker(cluster)).news(seconds)
 
     def _monitor(self, cluster: Object) -> str:
-        """Return where a monitor counts in place of the operator; empty if the broker is the cluster's own."""
-        if self._service(cluster, celery.CELERY.control):
+        """Return where a monitor counts in place of the operator; empty if a Redis of the cluster's own tells."""
+        broker = self._control(cluster, celery.CELERY.control)
+        is_rabbitmq = broker and any(port["name"] == celery.AMQP_PORT for port in broker["spec"].get("ports", []))
+        if broker and not is_rabbitmq:
             return ""
         # A group has one of its own, which counts its queues.
         found = self._store.get(Key("Service", cluster["metadata"]["namespace"], _monitor_name(cluster)))
-        if found is None or not owned_by(found, cluster):
-            return ""
-        return _root(_service_address(found), 8787)
+        if found is not None and owned_by(found, cluster):
+            return _root(_service_address(found), 8787)
+        if is_rabbitmq:
+            raise Unreadable("NoControlPod", "there is no monitor, and RabbitMQ tells nobody else what waits")
+        return ""
 
     async def _broker(self, cluster: Object) -> Broker:
         """Return the broker of a cluster; a Service that was made anew has another address."""
@@ -260,10 +264,15 @@ class Sources:
 
     def _service(self, cluster: Object, component: str) -> str:
         """Return the address of the Service of a cluster's control pod; empty if there is none."""
+        service = self._control(cluster, component)
+        return _service_address(service) if service else ""
+
+    def _control(self, cluster: Object, component: str) -> Object | None:
+        """Return the Service of a cluster's control pod."""
         name, namespace = f"{cluster_name(cluster)}-{component}", cluster["metadata"]["namespace"]
         service = self._store.get(Key("Service", namespace, name))
         owner = self._store.get(Key(WORKER_CLUSTER.kind, namespace, cluster_name(cluster))) or cluster
-        return _service_address(service) if service and owned_by(service, owner) else ""
+        return service if service and owned_by(service, owner) else None
 
     def _pods(self, cluster: Object) -> Sequence[Object]:
         return self._store.pods(cluster["metadata"]["namespace"], cluster_name(cluster))

@@ -8,10 +8,17 @@ from trireme_operator.api import Kind, Object
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where an engine answers: `{host}` stands for the control pod's Service."""
+    """Where an engine answers.
+
+    Args:
+        name: what answers.
+        url: where; `{host}` stands for the control pod's Service.
+        port: the Service's port of which that is true; empty where there is no choice.
+    """
 
     name: str
     url: str
+    port: str = ""
 
 
 @dataclass(frozen=True)

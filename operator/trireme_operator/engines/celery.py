@@ -1,4 +1,4 @@
-"""Celery: a Redis broker, or one elsewhere, which drivers find by the variables that Celery itself reads."""
+"""Celery: a broker of its own, or one elsewhere, which drivers find by the variables that Celery itself reads."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -6,6 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from trireme_operator.api import STATEFUL_SET, Object
 from trireme_operator.engines.adapter import Adapter, Endpoint
 from trireme_operator.engines.demand import Demand, Nonsense, count, workers_for
+
+AMQP_PORT = "tcp-amqp"
+"""Port of a broker that is RabbitMQ, of which the chart's monitor tells what waits; Redis tells by itself."""
 
 
 def _left_to_groups(cluster: Object, groups: Sequence[Object]) -> Object:
@@ -27,13 +30,20 @@ CELERY = Adapter(
     control="broker",
     control_kind=STATEFUL_SET,
     control_image="spec.values.broker.image",
-    images={"image": "trireme/celery:dev", "broker": {"image": "trireme/redis:dev"}},
-    endpoints=(Endpoint("broker", "redis://{host}:6379"),),
+    images={
+        "image": "trireme/celery:dev",
+        "broker": {"images": {"redis": "trireme/redis:dev", "rabbitmq": "trireme/rabbitmq:dev"}},
+        "flower": {"image": "trireme/celery:dev"},
+    },
+    endpoints=(
+        Endpoint("broker", "redis://{host}:6379", "tcp-redis"),
+        Endpoint("broker", "amqp://{host}:5672", AMQP_PORT),
+    ),
     has_password=True,
-    shared_env=("REDIS_PASSWORD", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"),
-    shared_volumes=("code",),
+    shared_env=("REDIS_PASSWORD", "RABBITMQ_PASSWORD", "CELERY_LOADER", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"),
+    shared_volumes=("code", "conf", "scripts", "broker-tls"),
     monitor="monitor",
-    autoscaled={"monitor": {"enabled": True}},
+    autoscaled={"monitor": {"demand": True}},
     beside=_left_to_groups,
     unfit=_unfit,
 )
@@ -113,8 +123,8 @@ def monitored(answer: object, pods: Collection[str], capacity: Mapping[str, str]
 
 
 def _demand(waiting: int, unacknowledged: int, costs: Mapping[str, int], capacity: Mapping[str, str]) -> Demand:
-    processes = capacity.get("processes", "")
-    slots = max(1, int(processes)) if processes.isdecimal() and len(processes) <= _MOST_DIGITS else 1
+    offered = capacity.get("processes", capacity.get("threads", ""))
+    slots = max(1, int(offered)) if offered.isdecimal() and len(offered) <= _MOST_DIGITS else 1
     # Tasks that are acknowledged early are with a worker, and not with the broker any more.
     running = max(unacknowledged, sum(costs.values()))
     return Demand(

@@ -281,15 +281,21 @@ def status(cluster: Object, observed: Observed, now: datetime, problem: Trouble 
         "selector": ",".join(f"{label}={value}" for label, value in worker_labels(cluster).items()),
         "capacity": offered_by(workers),
         **({"autoscaling": sized} if sized else {}),
-        **({} if is_group(cluster) else {"endpoints": _endpoints(cluster) if observed.has_control else []}),
+        **({} if is_group(cluster) else {"endpoints": _endpoints(cluster, observed) if observed.has_control else []}),
         "conditions": merge(before, conditions, cluster["metadata"]["generation"], timestamp(now)),
     }
 
 
-def _endpoints(cluster: Object) -> list[Object]:
+def _endpoints(cluster: Object, observed: Observed) -> list[Object]:
     control = control_key(cluster)
     host = f"{control.name}.{control.namespace}.svc"
-    return [{"name": point.name, "url": point.url.format(host=host)} for point in adapter(cluster).endpoints]
+    service = observed.objects.get(Key("Service", control.namespace, control.name), {})
+    ports = {port.get("name") for port in service.get("spec", {}).get("ports", [])}
+    return [
+        {"name": point.name, "url": point.url.format(host=host)}
+        for point in adapter(cluster).endpoints
+        if not point.port or point.port in ports
+    ]
 
 
 def worker_labels(cluster: Object) -> Object:

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -24,11 +25,12 @@ from celery.worker.request import Request
 
 sys.path.insert(0, str(CHARTS / "celery" / "files"))
 _before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-trireme_app, trireme_holdings, trireme_monitor = (
-    import_module(name) for name in ("trireme_app", "trireme_holdings", "trireme_monitor")
+trireme_app, trireme_holdings, trireme_metrics, trireme_monitor = (
+    import_module(name) for name in ("trireme_app", "trireme_holdings", "trireme_metrics", "trireme_monitor")
 )
 sys.dont_write_bytecode = _before
 EVENT, Holdings = trireme_holdings.EVENT, trireme_holdings.Holdings
+Tasks = trireme_metrics.Tasks
 Held, Monitor, Queues = trireme_monitor.Held, trireme_monitor.Monitor, trireme_monitor.Queues
 Unknown, Waiting = trireme_monitor.Unknown, trireme_monitor.Waiting
 
@@ -142,13 +144,16 @@ class TestHeld:
         assert held.by_pod() == {"a": 2}
 
     def test_events_are_heard(self, app: Celery) -> None:
-        held = Held()
-        threading.Thread(target=trireme_monitor.keep_listening, args=[app, held], daemon=True).start()
+        held, tasks = Held(), Tasks()
+        threading.Thread(target=trireme_monitor.keep_listening, args=[app, held, tasks], daemon=True).start()
         until(lambda: held._since is not None)
         with app.connection_for_write() as connection, app.events.Dispatcher(connection, hostname="worker@a") as says:
             says.send("worker-heartbeat", active=1)
             says.send(EVENT, held=7)
+            says.send("task-received", uuid="1", name="eat")
             until(lambda: held.by_pod() == {"a": 7})
+            until(lambda: 'celery_worker_tasks_active{hostname="worker@a"} 1\n' in tasks.text({}))
+            until(lambda: 'celery_task_received_total{name="eat"} 1\n' in tasks.text({}))
             says.send("worker-offline")
             until(lambda: held.by_pod() == {})
 
@@ -156,7 +161,7 @@ class TestHeld:
         monkeypatch.setattr(trireme_monitor, "RETRY_SECONDS", LIMIT)
         held = heard()
         app = Celery(broker="amqp://me:secret@127.0.0.1:1//", set_as_current=False)
-        threading.Thread(target=trireme_monitor.keep_listening, args=[app, held], daemon=True).start()
+        threading.Thread(target=trireme_monitor.keep_listening, args=[app, held, Tasks()], daemon=True).start()
         until(lambda: held._since is None)
         with pytest.raises(Unknown, match=r"the broker amqp://me:\*\*@127.0.0.1:1//: .*refused"):
             held.by_pod()
@@ -258,11 +263,14 @@ class Counts:
             raise Unknown(self.problem)
         return Waiting(self.waiting, self.unacknowledged)
 
+    def lengths(self) -> dict[str, int]:
+        return {"celery": self.count().ready}
+
 
 class Server:
     def __init__(self) -> None:
         self.counts, self.held = Counts(), heard()
-        self.monitor = Monitor(("127.0.0.1", 0), self.counts, self.held)  # type: ignore[arg-type]
+        self.monitor = Monitor(("127.0.0.1", 0), self.counts, self.held, Tasks())  # type: ignore[arg-type]
 
     def get(self, path: str) -> tuple[int, str]:
         try:
@@ -330,7 +338,79 @@ class TestMonitor:
 
     def test_there_is_nothing_else(self) -> None:
         with serving() as server:
-            assert server.get("/") == (404, "there is only /trireme/demand")
+            assert server.get("/") == (404, "there are only /trireme/demand and /metrics")
+
+    def test_metrics_are_there_whatever_the_broker_does(self) -> None:
+        with serving() as server:
+            server.counts.waiting = 3
+            status, text = server.get("/metrics")
+            assert status == 200
+            assert "celery_broker_up 1\n" in text
+            assert 'celery_queue_length{queue_name="celery"} 3\n' in text
+            server.counts.problem = "the broker is gone"
+            status, text = server.get("/metrics")
+            assert status == 200
+            assert "celery_broker_up 0\n" in text
+            assert "celery_queue_length{" not in text
+
+
+def samples(text: str) -> dict[str, float]:
+    return {
+        name: float(value) for name, _, value in (line.rpartition(" ") for line in text.splitlines()) if name[0] != "#"
+    }
+
+
+class TestTasks:
+    def test_a_task_from_its_sending_to_its_end(self) -> None:
+        tasks = Tasks()
+        eta = datetime.fromtimestamp(104, UTC).isoformat()
+        tasks.task({"type": "task-sent", "uuid": "1", "name": "eat", "queue": "fast", "timestamp": 100.0})
+        tasks.task({"type": "task-sent", "uuid": "2", "name": "eat", "queue": "fast", "timestamp": 100.0, "eta": eta})
+        for uuid in "12":
+            tasks.task({"type": "task-received", "uuid": uuid, "name": "eat", "timestamp": 104.5})
+            tasks.task({"type": "task-started", "uuid": uuid, "timestamp": 104.7})
+        tasks.task({"type": "task-succeeded", "uuid": "1", "runtime": 2.5, "timestamp": 107.2})
+        tasks.task({"type": "task-failed", "uuid": "2", "exception": "ValueError('a\\nb')", "timestamp": 107.2})
+        found = samples(tasks.text({}))
+        # What was to wait for its time has waited since then.
+        assert found['celery_task_queue_wait_time_bucket{name="eat",queue_name="fast",le="0.5"}'] == 0
+        assert found['celery_task_queue_wait_time_bucket{name="eat",queue_name="fast",le="1"}'] == 1
+        assert found['celery_task_queue_wait_time_bucket{name="eat",queue_name="fast",le="+Inf"}'] == 2
+        assert found['celery_task_queue_wait_time_sum{name="eat",queue_name="fast"}'] == pytest.approx(5.4)
+        assert found['celery_task_runtime_sum{name="eat"}'] == 2.5
+        assert found['celery_task_started_total{name="eat"}'] == 2
+        assert found['celery_task_succeeded_total{name="eat"}'] == 1
+        assert found['celery_task_failed_total{name="eat",exception="ValueError"}'] == 1
+        assert not tasks._tasks
+
+    def test_a_task_of_which_nothing_was_heard_before(self) -> None:
+        tasks = Tasks()
+        tasks.task({"type": "task-started", "uuid": "1", "timestamp": 1.0})
+        tasks.task({"type": "task-retried", "uuid": "1", "exception": "OSError()", "timestamp": 2.0})
+        found = samples(tasks.text({}))
+        assert found['celery_task_retried_total{name="unknown",exception="OSError"}'] == 1
+        assert not [name for name in found if name.startswith("celery_task_queue_wait_time")]
+
+    def test_only_so_many_are_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(trireme_metrics, "MOST_TASKS", 2)
+        tasks = Tasks()
+        for uuid in "123":
+            tasks.task({"type": "task-sent", "uuid": uuid, "name": "eat", "timestamp": 1.0})
+        assert [*tasks._tasks] == ["2", "3"]
+
+    def test_a_worker_that_says_nothing_is_down(self) -> None:
+        now = 0.0
+        tasks = Tasks(lambda: now)
+        tasks.heartbeat({"hostname": "worker@a", "active": 2})
+        tasks.heartbeat({"hostname": "worker@b", "active": 0})
+        tasks.offline({"hostname": "worker@b"})
+        assert samples(tasks.text({}))['celery_worker_tasks_active{hostname="worker@a"}'] == 2
+        assert 'hostname="worker@b"' not in tasks.text({})
+        now = 31.0
+        assert "hostname=" not in tasks.text({})
+
+    def test_names_of_any_kind(self) -> None:
+        assert r'celery_queue_length{queue_name="a\"\\\n"} 1' in Tasks().text({'a"\\\n': 1})
 
 
 def test_the_application_is_configured_as_for_workers(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,5 +443,15 @@ def test_a_monitor_is_as_a_worker_is(render: Render, broker: Any) -> None:
     assert objects["Service", f"{NAME}-monitor"]["spec"]["ports"][0]["port"] == trireme_monitor.PORT
 
 
-def test_the_charts_own_broker_needs_no_monitor(render: Render) -> None:
-    assert not [name for _, name in render("celery", {"monitor": {"enabled": True}}) if name.endswith("-monitor")]
+@pytest.mark.parametrize(
+    ("values", "runs"),
+    [
+        ({"monitor": {"demand": True}}, False),
+        ({"monitor": {"enabled": True}}, True),
+        ({"monitor": {"demand": True}, "broker": {"type": "rabbitmq"}}, True),
+        ({"monitor": {"demand": True}, "broker": {"url": "redis://a"}}, True),
+        ({"broker": {"type": "rabbitmq"}}, False),
+    ],
+)
+def test_a_redis_of_the_charts_own_needs_no_monitor(render: Render, values: Any, runs: bool) -> None:
+    assert any(name.endswith("-monitor") for _, name in render("celery", values)) is runs

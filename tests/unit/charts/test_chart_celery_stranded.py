@@ -391,7 +391,8 @@ def test_a_task_that_kills_its_worker_is_put_aside(watched: Watched, caplog: pyt
     look()
     look(10.0)
     assert channel.restored == ["bad"] * 5
-    assert server.lists == {"trireme.dead": [text]}
+    # As a message in a queue, from which a worker could take it.
+    assert server.lists == {"p:trireme.dead": [json.dumps(json.loads(text)[0])]}
     assert not server.unacked
     assert not server.index
     (error,) = (record for record in caplog.records if record.levelname == "ERROR")

@@ -139,6 +139,17 @@ def test_celery_memory(worker: Worker, render: Render, cpu: Any, memory: Any, ki
     assert int(capacity(worker("celery", values))["memory"]) // 1024 == kilobytes
 
 
+@pytest.mark.parametrize(("cpu", "threads"), [("500m", 5), ("1", 5), ("4", 8)])
+def test_celery_threads(worker: Worker, render: Render, cpu: str, threads: int) -> None:
+    values = {**limits(cpu, "512Mi"), "pool": "threads"}
+    config = celery_config(render, values)
+    assert config["worker_concurrency"] == threads
+    # What a thread has can't be given back by replacing it.
+    assert "worker_max_memory_per_child" not in config
+    assert capacity(worker("celery", values)) == {"threads": threads, "memory": str(416 * MI)}
+    assert "--pool=threads" in container(worker("celery", values))["command"]
+
+
 def test_celery_concurrency_may_be_set(worker: Worker, render: Render) -> None:
     values = {**limits("1", "1Gi"), "config": {"worker_concurrency": 8}}
     config = celery_config(render, values)
@@ -155,7 +166,15 @@ def test_celery_concurrency_may_be_set(worker: Worker, render: Render) -> None:
         ("spark", {"master": limits(memory="256Mi")}, r"master\.resources\.limits\.memory: 256Mi .* 384Mi"),
         ("celery", limits(memory="191Mi"), r"resources\.limits\.memory: 191Mi .* 1 task .* at least 192Mi"),
         ("celery", limits("4", "256Mi"), r"resources\.limits\.memory: 256Mi .* 4 task .* at least 480Mi"),
+        ("celery", {**limits(memory="127Mi"), "pool": "threads"}, r"resources\.limits\.memory: 127Mi .* 128Mi"),
         ("celery", {"broker": limits(memory="32Mi")}, r"broker\.resources\.limits\.memory: 32Mi .* 64Mi"),
+        (
+            "celery",
+            {"broker": {"type": "rabbitmq", **limits(memory="255Mi")}},
+            r"broker\.resources\.limits\.memory: 255Mi .* 256Mi",
+        ),
+        ("celery", {"beat": {"enabled": True, **limits(memory="64Mi")}}, r"beat\.resources\.limits\.memory: 64Mi"),
+        ("celery", {"flower": {"enabled": True, **limits(memory="64Mi")}}, r"flower\.resources\.limits\.memory: 64Mi"),
         (
             "dask",
             {"scheduler": limits(memory="100Mi")},

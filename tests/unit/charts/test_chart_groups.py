@@ -6,7 +6,9 @@ from helm_python import HelmRenderError, HelmValuesError
 
 GROUP = "big"
 OWN = {"app.kubernetes.io/component": "group-worker", "trireme.dev/group": GROUP}
-ELSEWHERE = {"broker": {"url": "amqp://a"}, "monitor": {"enabled": True}}
+ELSEWHERE = {"broker": {"url": "amqp://a"}, "monitor": {"demand": True}}
+# What only the cluster has.
+WHOLE: Object = {"monitor": {"enabled": True}, "beat": {"enabled": True}, "flower": {"enabled": True}}
 
 every_engine = pytest.mark.parametrize("engine", ENGINES)
 every_variant = pytest.mark.parametrize(
@@ -26,6 +28,9 @@ def test_only_what_the_workers_need(render: Render, engine: str, values: Object)
     if values:
         expected |= {("Deployment", "big-monitor"), ("Service", "big-monitor")}
     assert render(engine, {**values, "cluster": NAME}, GROUP).keys() == expected
+    if engine == "celery":
+        whole = {**WHOLE, "monitor": {**WHOLE["monitor"], **values.get("monitor", {})}}
+        assert render(engine, {**values, **whole, "cluster": NAME}, GROUP).keys() == expected
 
 
 @every_variant

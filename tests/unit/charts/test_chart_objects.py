@@ -1,6 +1,10 @@
 """What the charts make of their values, beside the figures."""
 
 import json
+import os
+import re
+from pathlib import Path
+from subprocess import run
 from typing import Any
 
 import pytest
@@ -16,7 +20,9 @@ CONTROL = {
 VARIANTS: list[tuple[str, Object]] = [
     *((engine, {}) for engine in ENGINES),
     ("spark", {"master": {"persistence": {"enabled": True, "storageClass": "fast"}}}),
-    ("celery", {"broker": {"persistence": {"enabled": True}}}),
+    ("celery", {"broker": {"persistence": {"enabled": False}}}),
+    ("celery", {"broker": {"type": "rabbitmq"}, "monitor": {"enabled": True}}),
+    ("celery", {"beat": {"enabled": True}, "flower": {"enabled": True}, "pool": "threads"}),
     ("celery", {"broker": {"existingSecret": "rabbit"}}),
     ("celery", {"broker": {"url": "amqp://a"}, "monitor": {"enabled": True}}),
     ("celery", {"auth": {"existingSecret": "own"}, "queues": ["a", "b"]}),
@@ -96,7 +102,7 @@ def test_only_the_clusters_own_pods_may_connect(render: Render, engine: str, val
     own = {"matchLabels": {"app.kubernetes.io/instance": NAME, "app.kubernetes.io/part-of": "trireme"}}
     operator = {"matchLabels": {"app.kubernetes.io/name": "trireme", "app.kubernetes.io/component": "operator"}}
     port = {"dask": "http-dashboard", "spark": "http-ui", "celery": "tcp-redis"}[engine]
-    if values.get("broker", {}).keys() & {"url", "existingSecret"}:
+    if values.get("broker", {}).keys() & {"url", "existingSecret", "type"}:
         port = "http-demand"
     assert policy == {
         "podSelector": own,
@@ -232,7 +238,7 @@ def test_code_is_mounted(render: Render, engine: str) -> None:
     pod = worker["spec"]["template"]["spec"]
     assert {"name": "code", "configMap": {"name": "tasks"}} in pod["volumes"]
     (mount,) = [mount for mount in container(worker)["volumeMounts"] if mount["name"] == "code"]
-    assert mount["mountPath"] == environment(worker)["PYTHONPATH"]
+    assert environment(worker)["PYTHONPATH"].split(":")[0] == mount["mountPath"]
     assert mount["readOnly"] is True
 
 
@@ -378,6 +384,92 @@ def test_external_broker(render: Render, broker: Object, url: Any, backend: Any)
     variables = environment(objects["Deployment", f"{NAME}-worker"])
     assert variables["CELERY_BROKER_URL"] == url
     assert variables.get("CELERY_RESULT_BACKEND") == backend
+
+
+def test_rabbitmq(render: Render) -> None:
+    objects = render("celery", {"broker": {"type": "rabbitmq"}})
+    variables = environment(objects["Deployment", f"{NAME}-worker"])
+    assert variables["CELERY_BROKER_URL"] == f"amqp://trireme:$(RABBITMQ_PASSWORD)@{NAME}-broker.{NAMESPACE}.svc:5672//"
+    assert variables["CELERY_RESULT_BACKEND"] == "rpc://"
+    given = render("celery", {"broker": {"type": "rabbitmq", "resultBackend": "redis://there/1"}})
+    assert environment(given["Deployment", f"{NAME}-worker"])["CELERY_RESULT_BACKEND"] == "redis://there/1"
+    broker = container(objects["StatefulSet", f"{NAME}-broker"])
+    assert broker["image"] == "trireme/rabbitmq:dev"
+    assert f"total_memory_available_override_value = {256 * 2**20}\n" in broker["command"][2]
+    defaults = json.loads(objects["ConfigMap", f"{NAME}-conf"]["data"]["defaults.json"])
+    assert defaults["task_default_queue_type"] == defaults["task_create_missing_queue_type"] == "quorum"
+    assert defaults["task_default_exchange_type"] == "topic"
+
+
+def test_what_rabbitmq_is_told_as_a_shell_writes_it(render: Render, tmp_path: Path) -> None:
+    def told(**broker: Any) -> Any:
+        found = render("celery", {"broker": {"type": "rabbitmq", **broker}})["StatefulSet", f"{NAME}-broker"]
+        script = container(found)["command"][2].replace("/tmp/", f"{tmp_path}/").replace("exec rabbitmq-server", "")
+        run(["sh", "-c", script], check=True, env={"PATH": os.environ["PATH"], "RABBITMQ_PASSWORD": "abc"})
+        return json.loads((tmp_path / "definitions.json").read_text())
+
+    said = told()
+    assert said["users"] == [{"name": "trireme", "password": "abc", "tags": []}]
+    *policies, kept = said["policies"]
+    assert (kept["pattern"], kept["definition"]) == ("^trireme[.]dead$", {"delivery-limit": -1})
+    patterns = {policy["pattern"] for policy in policies}
+    (pattern,) = patterns
+    for queue, dies in (
+        ("celery", True),
+        ("trireme.dead", False),
+        ("celery_delayed_27", False),
+        ("trireme.deadly", True),
+    ):
+        assert bool(re.search(pattern, queue)) is dies
+    assert [policy["definition"].get("delivery-limit") for policy in policies] == [None, 5]
+    assert said["queues"][0]["arguments"] == {"x-queue-type": "quorum"}
+    assert told(queueType="classic")["queues"][0]["arguments"] == {"x-max-priority": 9}
+
+
+def test_classic_queues_know_ten_priorities(render: Render) -> None:
+    values = {"broker": {"type": "rabbitmq", "queueType": "classic"}}
+    defaults = json.loads(render("celery", values)["ConfigMap", f"{NAME}-conf"]["data"]["defaults.json"])
+    assert defaults["task_queue_max_priority"] == 9
+    assert "task_default_queue_type" not in defaults
+    with pytest.raises(HelmRenderError, match=r"config\.task_queue_max_priority: .*set broker\.queueType to classic"):
+        render("celery", {"broker": {"type": "rabbitmq"}, "config": {"task_queue_max_priority": 10}})
+
+
+def test_tls_to_an_external_broker(render: Render) -> None:
+    values = {"broker": {"existingSecret": "rabbit", "tls": {"secretName": "ca"}}, "monitor": {"enabled": True}}
+    objects = render("celery", {**values, "beat": {"enabled": True}, "flower": {"enabled": True}})
+    for name in ("worker", "monitor", "beat", "flower"):
+        workload = objects["StatefulSet" if name == "beat" else "Deployment", f"{NAME}-{name}"]
+        assert {"name": "broker-tls", "secret": {"secretName": "ca"}} in workload["spec"]["template"]["spec"]["volumes"]
+        (mount,) = [one for one in container(workload)["volumeMounts"] if one["name"] == "broker-tls"]
+        assert mount["mountPath"] == "/opt/trireme/tls"
+    with pytest.raises(HelmRenderError, match=r"broker\.tls\.secretName: the chart's own broker has no TLS"):
+        render("celery", {"broker": {"tls": {"secretName": "ca"}}})
+
+
+def test_flower_asks_for_the_password(render: Render) -> None:
+    for broker in ({}, {"url": "amqp://a"}):
+        objects = render("celery", {"flower": {"enabled": True}, "broker": broker})
+        variables = environment(objects["Deployment", f"{NAME}-flower"])
+        assert variables["FLOWER_PASSWORD"] == {"secretKeyRef": {"name": f"{NAME}-auth", "key": "password"}}
+        assert variables["FLOWER_BASIC_AUTH"] == "trireme:$(FLOWER_PASSWORD)"
+        assert ("Secret", f"{NAME}-auth") in objects
+
+
+@pytest.mark.parametrize(
+    ("values", "sent"), [({}, False), ({"monitor": {"enabled": True}}, True), ({"flower": {"enabled": True}}, True)]
+)
+def test_events_are_sent_where_somebody_wants_them(render: Render, values: Object, sent: bool) -> None:
+    defaults = json.loads(render("celery", values)["ConfigMap", f"{NAME}-conf"]["data"]["defaults.json"])
+    assert defaults.get("worker_send_task_events", False) is defaults.get("task_send_sent_event", False) is sent
+
+
+def test_the_charts_modules_are_found_whatever_the_users_path_is(render: Render) -> None:
+    values = {"env": [{"name": "PYTHONPATH", "value": "/shop"}], "beat": {"enabled": True}}
+    objects = render("celery", values)
+    for workload in (objects["Deployment", f"{NAME}-worker"], objects["StatefulSet", f"{NAME}-beat"]):
+        assert environment(workload)["PYTHONPATH"] == "/shop:/opt/trireme/scripts"
+        assert environment(workload)["CELERY_LOADER"] == "trireme_app:Loader"
 
 
 def test_two_brokers_are_one_too_many(render: Render) -> None:

@@ -50,6 +50,11 @@ OWN: list[tuple[str, Object, str]] = [
     ("celery", {"queues": ["a,b"]}, r"'/queues/0': 'a,b' does not match"),
     ("celery", {"queues": ["a", "a"]}, r"'/queues': items at 0 and 1 are equal"),
     ("celery", {"config": {"worker_concurrency": 0}}, r"'/config/worker_concurrency': minimum"),
+    ("celery", {"pool": "gevent"}, r"'/pool': value must be one of"),
+    ("celery", {"broker": {"type": "kafka"}}, r"'/broker/type': value must be one of"),
+    ("celery", {"broker": {"queueType": "stream"}}, r"'/broker/queueType': value must be one of"),
+    ("celery", {"deadLetters": {"queue": "x"}}, r"'/deadLetters': additional properties 'queue' not allowed"),
+    ("celery", {"beat": {"schedule": "x"}}, r"'/beat': additional properties 'schedule' not allowed"),
     ("celery", {"broker": {"host": "x"}}, r"'/broker': additional properties 'host' not allowed"),
     ("celery", {"auth": {"password": "x"}}, r"'/auth': additional properties 'password' not allowed"),
 ]

@@ -487,7 +487,7 @@ def test_a_monitor_that_is_not_ready_is_not_asked() -> None:
 
 
 def test_a_broker_elsewhere_without_a_monitor_is_told() -> None:
-    server = Server(sized(2, engine="celery", values={**ELSEWHERE, "monitor": {"enabled": False}}))
+    server = Server(sized(2, engine="celery", values={**ELSEWHERE, "monitor": {"demand": False}}))
     assert CONTROL["celery"] not in server.objects
     assert MONITOR not in server.objects
     source = Work(Unreadable("NoControlPod", "there is no Service numbers-broker: a broker elsewhere can't be asked"))

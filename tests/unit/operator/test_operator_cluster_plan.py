@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from operating import EARLIER, NAMESPACE, NOW, STAMP, cluster, condition, conditions, job, owned
 
-from trireme_operator.api import CONFIG_MAP, Key, Object
+from trireme_operator.api import CONFIG_MAP, Key, Object, key_of
 from trireme_operator.plan.action import Delete
 from trireme_operator.plan.cluster import (
     Observed,
@@ -339,8 +339,14 @@ def test_capacity_is_what_the_workers_are_marked_with(annotation: str | None, ex
     assert status(item, seen(item, 1, {}, annotation), NOW)["capacity"] == expected
 
 
+def broker(port: str) -> Object:
+    """Return the Service of a broker, which tells by its port what it is."""
+    metadata = {"name": "numbers-broker", "namespace": NAMESPACE}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"name": port}]}}
+
+
 @pytest.mark.parametrize(
-    ("engine", "expected"),
+    ("engine", "expected", "objects"),
     [
         (
             "dask",
@@ -348,16 +354,21 @@ def test_capacity_is_what_the_workers_are_marked_with(annotation: str | None, ex
                 "scheduler": "tcp://numbers-scheduler.team.svc:8786",
                 "dashboard": "http://numbers-scheduler.team.svc:8787/status",
             },
+            [],
         ),
         (
             "spark",
             {"master": "spark://numbers-master.team.svc:7077", "ui": "http://numbers-master.team.svc:8080"},
+            [],
         ),
-        ("celery", {"broker": "redis://numbers-broker.team.svc:6379"}),
+        ("celery", {"broker": "redis://numbers-broker.team.svc:6379"}, [broker("tcp-redis")]),
+        ("celery", {"broker": "amqp://numbers-broker.team.svc:5672"}, [broker("tcp-amqp")]),
+        # Nobody knows yet.
+        ("celery", {}, []),
     ],
 )
-def test_endpoints_and_selector(engine: str, expected: Object) -> None:
-    found = status(cluster(engine), NOTHING, NOW)
+def test_endpoints_and_selector(engine: str, expected: Object, objects: list[Object]) -> None:
+    found = status(cluster(engine), Observed({key_of(item): item for item in objects}), NOW)
     assert {point["name"]: point["url"] for point in found["endpoints"]} == expected
     assert found["selector"] == (
         f"app.kubernetes.io/name={engine},app.kubernetes.io/instance=numbers,app.kubernetes.io/component=worker"

@@ -251,6 +251,8 @@ def behave(policies: list[Object], **more: Any) -> Object:
 VALID: list[Object] = [
     cluster(),
     cluster("celery", celery={"app": "tasks:app", "queues": ["a"]}),
+    cluster("celery", celery={"pool": "threads", "broker": {"type": "rabbitmq"}, "beat": {"enabled": True}}),
+    cluster("celery", celery={"broker": {"existingSecret": "a", "tls": {"secretName": "a"}}}),
     cluster(resources={"limits": {"cpu": 1, "memory": "1Gi"}}, env=[{"name": "A", "value": "b"}]),
     cluster(status={"replicas": 1, "conditions": [condition("Ready", "True")]}),
     job(),

@@ -161,8 +161,10 @@ def test_what_it_asks_for(
     ids=lambda value: f"{value!r:.10}",
 )
 def test_slots_are_what_a_worker_offers(processes: str | None, slots: int) -> None:
-    capacity = {"threads": "5"} if processes is None else {"processes": processes}
+    capacity = {"cores": "5"} if processes is None else {"processes": processes}
     assert demand([16], 0, {}, capacity) == asked(16 // slots, 16, 0, 0, slots=slots)
+    if processes:
+        assert demand([16], 0, {}, {"threads": processes}) == demand([16], 0, {}, capacity)
 
 
 @pytest.mark.parametrize(

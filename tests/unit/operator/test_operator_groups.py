@@ -186,7 +186,7 @@ def test_the_engines_block_is_put_over_the_clusters() -> None:
 def test_a_monitor_is_a_groups_own_only_if_it_is_sized_by_its_work() -> None:
     sized = {"autoscaling": {"maxReplicas": 2}}
     assert "monitor" not in values("celery", {}, sized)
-    assert values("celery", {**sized, "celery": {"queues": ["a"]}}, {})["monitor"] == {"enabled": True}
+    assert values("celery", {**sized, "celery": {"queues": ["a"]}}, {})["monitor"] == {"demand": True}
 
 
 def test_a_change_of_the_cluster_reaches_its_groups() -> None:

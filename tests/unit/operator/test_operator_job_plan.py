@@ -460,6 +460,9 @@ def test_code_of_the_cluster_is_on_the_drivers_path() -> None:
     assert {"code"} & {volume["name"] for volume in made_pod()["volumes"]} == set()
 
 
+# By it Celery has the chart's settings in drivers, too.
+LOADER = {"CELERY_LOADER": "trireme_app:Loader"}
+PATH = {"dask": "/opt/trireme/code", "spark": "/opt/trireme/code", "celery": "/opt/trireme/code:/opt/trireme/scripts"}
 CONNECTION = {
     "dask": {
         "DASK_SCHEDULER_ADDRESS": "tcp://numbers-scheduler.team.svc:8786",
@@ -478,6 +481,7 @@ CONNECTION = {
         "REDIS_PASSWORD": {"secretKeyRef": {"name": "numbers-auth", "key": "password"}},
         "CELERY_BROKER_URL": "redis://:$(REDIS_PASSWORD)@numbers-broker.team.svc:6379/0",
         "CELERY_RESULT_BACKEND": "redis://:$(REDIS_PASSWORD)@numbers-broker.team.svc:6379/1",
+        **LOADER,
     },
 }
 
@@ -485,7 +489,7 @@ CONNECTION = {
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_driver_finds_its_cluster(engine: str) -> None:
     made = made_pod({"env": [{"name": "MINE", "value": "1"}]}, engine)
-    own = {"MINE": "1", "HOME": "/tmp", "PYTHONUNBUFFERED": "1", "PYTHONPATH": "/opt/trireme/code"}
+    own = {"MINE": "1", "HOME": "/tmp", "PYTHONUNBUFFERED": "1", "PYTHONPATH": PATH[engine]}
     assert environment(made) == {**CONNECTION[engine], **own}
     # $(NAME) stands for a variable that comes before.
     before: set[str] = set()
@@ -501,7 +505,7 @@ def test_the_driver_finds_its_cluster(engine: str) -> None:
         (
             "celery",
             {"values": {"broker": {"url": "amqp://elsewhere"}}},
-            {"CELERY_BROKER_URL": "amqp://elsewhere"},
+            {"CELERY_BROKER_URL": "amqp://elsewhere", **LOADER},
         ),
         (
             "celery",
@@ -509,6 +513,7 @@ def test_the_driver_finds_its_cluster(engine: str) -> None:
             {
                 "CELERY_BROKER_URL": {"secretKeyRef": {"name": "mine", "key": "url"}},
                 "CELERY_RESULT_BACKEND": {"secretKeyRef": {"name": "mine", "key": "result-backend", "optional": True}},
+                **LOADER,
             },
         ),
         (
@@ -524,7 +529,7 @@ def test_the_driver_finds_its_cluster(engine: str) -> None:
     ],
 )
 def test_the_driver_connects_as_the_workers_do(engine: str, spec: Object, expected: Object) -> None:
-    own = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1", "PYTHONPATH": "/opt/trireme/code"}
+    own = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1", "PYTHONPATH": PATH[engine]}
     assert environment(made_pod(engine=engine, **spec)) == {**expected, **own}
 
 
@@ -536,7 +541,7 @@ def test_the_driver_pulls_images_as_the_workers_do() -> None:
     assert "imagePullSecrets" not in made_pod()
 
 
-@pytest.mark.parametrize("engine", ["dask", "spark"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_drivers_configuration_is_that_of_the_chart(engine: str) -> None:
     made = made_pod(engine=engine)
     (volume,) = [volume for volume in made["volumes"] if volume["name"] == "conf"]

@@ -41,9 +41,11 @@ NUMBERS = {engine: cluster(engine) for engine in _COMPONENTS}
 IDLE: Object = {"waiting": 0, "executing": 0, "threads": 0, "stored": 0, "held": 0, "workers": {}}
 
 
-def service(item: Object, address: str | None = _ADDRESS, component: str = "") -> Object:
+def service(item: Object, address: str | None = _ADDRESS, component: str = "", port: str = "") -> Object:
     name = f"{item['metadata']['name']}-{component or _COMPONENTS[item['spec']['engine']]}"
-    spec = {} if address is None else {"clusterIP": address}
+    spec: Object = {} if address is None else {"clusterIP": address}
+    if port:
+        spec["ports"] = [{"name": port}]
     return owned({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}, item)
 
 
@@ -281,6 +283,17 @@ def test_a_broker_elsewhere(engine: Engine) -> None:
     found = engine.run(lambda sources: sources.read(item), monitor, item, pod("w-1"), pod("w-2"))
     assert found == Demand(3, 3, 2, slots=2, least=1, unit="tasks", costs={"w-1": 2})
     assert [asked.url for asked in engine.asked] == [f"http://{_ADDRESS}:8787/trireme/demand"]
+
+
+def test_of_rabbitmq_the_monitor_tells(engine: Engine) -> None:
+    item = cluster("celery", status={"capacity": {"threads": "2"}})
+    engine.answers.append(said({"waiting": 3, "unacknowledged": 0, "held": {}}))
+    broker, monitor = service(item, port="tcp-amqp"), service(item, component="monitor")
+    found = engine.run(lambda sources: sources.read(item), broker, monitor, item)
+    assert found == Demand(2, 3, 0, slots=2, least=0, unit="tasks", costs={})
+    problem = engine.run(lambda sources: refusal(sources, item), broker, item)
+    assert problem.reason == "NoControlPod"
+    assert str(problem) == "there is no monitor, and RabbitMQ tells nobody else what waits"
 
 
 def test_a_broker_elsewhere_that_cant_be_reached(engine: Engine) -> None:

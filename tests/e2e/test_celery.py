@@ -1,0 +1,190 @@
+"""What Celery clusters promise, by the samples as they stand, and by brokers that go away under load."""
+
+import base64
+import re
+import uuid
+from collections import Counter
+
+import pytest
+from brokers import REDIS, authority, redis
+
+from on_cluster import TOP, Kubectl, until
+
+SAMPLES = TOP / "manifests" / "samples" / "celery"
+STARTED = ("routes", "priorities", "rabbitmq", "retries", "monitor", "periodic")
+SMALL = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "20m"}}
+BROKERS = ("redis", "rabbitmq")
+# Redis has to give back every second what was not acknowledged for five seconds, so that a longer task would run twice.
+IMPATIENT = {"visibility_timeout": 5, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
+TASKS = """
+import time
+from celery import Celery
+app = Celery("tasks")
+
+@app.task
+def note(what, seconds=0.0):
+    time.sleep(seconds)  # this is the work, as long as it is to be: nothing is waited for
+    print(f"noted {what}", flush=True)
+"""
+LOAD = """
+import time
+from tasks import note
+for number in range(300):
+    note.delay(number)
+    time.sleep(0.02)  # the pace of the load
+print("sent")
+"""
+# What RabbitMQ sees of a worker that is killed: its connection breaks, and with it a message is not acknowledged.
+KILLED = """
+from kombu import Connection
+from tasks import app, note
+note.apply_async(["never"], queue="poisoned")
+dead = app.amqp.queues["trireme.dead"]
+for _ in range(6):
+    with app.connection_for_read() as connection:
+        queue = app.amqp.queues["poisoned"](connection.default_channel)
+        while not queue.get():
+            pass
+with app.connection_for_read() as connection:
+    found = connection.SimpleQueue(dead).get(timeout=60)
+    print(found.headers["task"], found.headers["x-death"][0]["reason"])
+"""
+
+
+def cluster(name, **celery):
+    spec = {
+        "engine": "celery",
+        "resources": SMALL,
+        "replicas": 2 if name == "redis" else 1,
+        "drainSeconds": 10,
+        "code": {"configMap": "tasks"},
+        "celery": {"app": "tasks", **celery},
+    }
+    return {"apiVersion": "trireme.dev/v1alpha1", "kind": "WorkerCluster", "metadata": {"name": name}, "spec": spec}
+
+
+def job(name, on, script):
+    spec = {"clusterRef": {"name": on}, "driver": {"resources": SMALL, "script": script}}
+    return {"apiVersion": "trireme.dev/v1alpha1", "kind": "WorkerJob", "metadata": {"name": name}, "spec": spec}
+
+
+@pytest.fixture(scope="module")
+def kubectl():
+    """Lend one namespace to all tests here, in which the samples and two clusters start side by side."""
+    kubectl = Kubectl(f"celery-{uuid.uuid4().hex[:6]}")
+    kubectl("create", "namespace", kubectl.namespace)
+    kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    kubectl("create", "configmap", "tasks", f"--from-literal=tasks.py={TASKS}")
+    broker = {"resources": {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "20m"}}}
+    kubectl.apply(
+        cluster("redis", broker=broker, config={"broker_transport_options": IMPATIENT}),
+        cluster("rabbitmq", broker={"type": "rabbitmq", **broker}),
+        job("long", "redis", "from tasks import note; print(note.delay('long', 15).get(timeout=240))"),
+    )
+    kubectl("apply", *(f"--filename={SAMPLES / sample}.yaml" for sample in STARTED))
+    yield kubectl
+    kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
+
+
+def output(kubectl, name):
+    """Return what a job printed, once it is complete."""
+    kubectl.wait(f"wj/{name}", "condition=Complete", seconds=300)
+    return kubectl.get(f"wj/{name}")["status"].get("output", "")
+
+
+def noted(kubectl, on):
+    """Return how often each task was run, by the workers' logs."""
+    workers = f"--selector=app.kubernetes.io/instance={on},app.kubernetes.io/component=worker"
+    return Counter(re.findall(r"noted (\w+)", kubectl("logs", workers, "--tail=-1")))
+
+
+def test_queues_by_routes_that_the_program_does_not_know_of(kubectl):
+    assert output(kubectl, "routes") == "8 through slow\nhello Zoë through fast"
+
+
+@pytest.mark.parametrize(("sample", "most"), [("priorities", 5), ("rabbitmq", 30)])
+def test_urgent_tasks_overtake_a_thousand_that_wait(kubectl, sample, most):
+    said = re.fullmatch(r"10 urgent tasks are done, and (\d+) of 1000 others", output(kubectl, sample))
+    assert said
+    assert int(said[1]) <= most
+
+
+def test_retries_and_what_never_works(kubectl):
+    assert output(kubectl, "retries").splitlines() == [
+        "never",
+        "Worker exited prematurely: signal 9 (SIGKILL) Job: 1.",
+        "flaky: done after 2 retries",
+        "picky: done in Thule",
+        "['tasks.hopeless', 'tasks.poison'] are put aside",
+    ]
+
+
+def test_a_monitor_of_ones_own(kubectl):
+    assert re.fullmatch(r"tasks\.bad failed: ValueError\('no'\)\ntasks\.slow took 1\.\d s", output(kubectl, "watch"))
+
+
+def test_a_task_may_take_longer_than_the_visibility_timeout(kubectl):
+    output(kubectl, "long")
+    assert noted(kubectl, "redis")["long"] == 1
+
+
+def test_periodic_tasks_flower_and_metrics(kubectl):
+    until(lambda: kubectl("logs", "deployment/periodic-worker", "--tail=-1").count("tick") > 2, seconds=180)
+    assert kubectl.get("wc/periodic")["status"]["capacity"].keys() == {"threads", "memory"}
+    for part in ("flower", "monitor"):
+        kubectl("rollout", "status", f"deployment/periodic-{part}", "--timeout=120s")
+
+    def asks(url, *more):
+        program = (
+            "from urllib.request import Request, urlopen\n"
+            f"print(urlopen(Request({url!r}, headers=dict({more!r}))).read().decode())"
+        )
+        return kubectl("exec", "deployment/periodic-worker", "--", "python", "-c", program, check=False)
+
+    def metrics():
+        found = asks("http://periodic-monitor:8787/metrics")
+        return 'celery_task_succeeded_total{name="tasks.tick"}' in found and found
+
+    found = until(metrics, seconds=60)
+    for line in (
+        'celery_queue_length{queue_name="celery"} ',
+        'celery_worker_tasks_active{hostname="worker@periodic-worker-',
+        'celery_task_queue_wait_time_count{name="tasks.tick",queue_name="celery"} ',
+    ):
+        assert line in found
+    # Flower tells nobody who does not know the password.
+    workers = "http://periodic-flower:5555/api/workers?refresh=1"
+    assert asks(workers) == ""
+    secret = kubectl("get", "secret/periodic-auth", "--output=go-template={{.data.password | base64decode}}")
+    basic = base64.b64encode(f"trireme:{secret}".encode()).decode()
+    assert "worker@periodic-worker-" in until(lambda: asks(workers, ("Authorization", f"Basic {basic}")), seconds=60)
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+def test_a_broker_that_is_started_again_under_load_loses_nothing(kubectl, broker):
+    kubectl.wait(f"wc/{broker}", "condition=Ready", seconds=240)
+    workers = f"--selector=app.kubernetes.io/instance={broker},app.kubernetes.io/component=worker"
+    kubectl.apply(job(f"load-{broker}", broker, LOAD))
+    until(lambda: noted(kubectl, broker)["50"], seconds=240)
+    kubectl("delete", f"pod/{broker}-broker-0")
+    assert output(kubectl, f"load-{broker}") == "sent"
+    until(lambda: noted(kubectl, broker).keys() >= {str(number) for number in range(300)}, seconds=240)
+    # The workers have waited for it.
+    pods = kubectl.get("pods", workers)["items"]
+    assert [one["restartCount"] for pod in pods for one in pod["status"]["containerStatuses"]] == [0] * len(pods)
+
+
+def test_of_rabbitmq_too_a_task_that_kills_its_workers_is_put_aside(kubectl):
+    kubectl.apply(job("killed", "rabbitmq", KILLED))
+    assert output(kubectl, "killed") == "tasks.note delivery_limit"
+    assert kubectl.get("wc/rabbitmq")["status"]["endpoints"] == [
+        {"name": "broker", "url": f"amqp://rabbitmq-broker.{kubectl.namespace}.svc:5672"}
+    ]
+
+
+def test_tls_to_a_broker_elsewhere(kubectl, tmp_path):
+    certificates = authority(tmp_path, f"{REDIS}.{kubectl.namespace}.svc")
+    broker = {"existingSecret": REDIS, "tls": {"secretName": REDIS}}
+    kubectl.apply(*redis(kubectl.namespace, certificates), cluster("encrypted", broker=broker))
+    kubectl.apply(job("over-tls", "encrypted", "from tasks import note; print(note.delay('tls').get(timeout=240))"))
+    assert output(kubectl, "over-tls") == "None"

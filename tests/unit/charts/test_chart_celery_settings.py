@@ -1,0 +1,175 @@
+"""What Celery is told in every process of a cluster: settings, priorities, and where tasks go that never work."""
+
+import json
+import ssl
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from charting import CHARTS
+
+pytest.importorskip("celery", reason="celery is not installed: uv sync")
+
+from celery import Celery, signals
+from kombu import transport as kombu_transport
+
+sys.path.insert(0, str(CHARTS / "celery" / "files"))
+_before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+trireme_app, trireme_dead, trireme_priorities = (
+    import_module(name) for name in ("trireme_app", "trireme_dead", "trireme_priorities")
+)
+sys.dont_write_bytecode = _before
+
+
+@pytest.fixture
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files of the chart, for a process that is not told otherwise."""
+    (tmp_path / "defaults.json").write_text('{"task_acks_late": true, "worker_prefetch_multiplier": 1}')
+    (tmp_path / "config.json").write_text('{"task_routes": {"tasks.eat": {"queue": "fast"}}}')
+    monkeypatch.setattr(trireme_app, "CONF", tmp_path)
+    monkeypatch.setattr(trireme_app, "TLS", tmp_path)
+    monkeypatch.setenv("CELERY_LOADER", "trireme_app:Loader")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("conf")
+def test_a_program_has_the_settings_without_knowing_of_them() -> None:
+    app = Celery("tasks", broker="memory://", set_as_current=False)
+    app.conf.worker_prefetch_multiplier = 7
+    assert app.conf.task_acks_late is True
+    assert app.conf.worker_prefetch_multiplier == 7
+    assert app.amqp.router.route({}, "tasks.eat")["queue"].name == "fast"
+
+
+@pytest.mark.usefixtures("conf")
+def test_a_redis_that_has_gone_is_not_waited_for() -> None:
+    app = Celery("tasks", broker="redis://there", backend="redis://there", set_as_current=False)
+    app.conf.broker_transport_options = {"visibility_timeout": 5}
+    trireme_app.settle(app)
+    assert app.conf.broker_transport_options["visibility_timeout"] == 5
+    assert app.conf.broker_transport_options["socket_connect_timeout"] == 5
+    assert app.conf.redis_socket_connect_timeout == 5
+
+
+@pytest.mark.parametrize(
+    ("url", "result", "expected"),
+    [
+        ("redis://there", "rpc://", {}),
+        ("amqp://there", "redis://there", {}),
+        ("rediss://there", "rediss://there", {"broker_use_ssl": "redis", "redis_backend_use_ssl": "redis"}),
+        ("amqps://there", "rpc://", {"broker_use_ssl": "amqp"}),
+    ],
+)
+def test_tls(conf: Path, url: str, result: str, expected: dict[str, str]) -> None:
+    app = Celery("tasks", broker=url, backend=result, set_as_current=False)
+    assert not app.conf.broker_use_ssl
+    (conf / "ca.crt").touch()
+    app = Celery("tasks", broker=url, backend=result, set_as_current=False)
+    ca = str(conf / "ca.crt")
+    kinds = {
+        "redis": {"ssl_ca_certs": ca, "ssl_cert_reqs": ssl.CERT_REQUIRED},
+        "amqp": {"ca_certs": ca, "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None},
+    }
+    for name in ("broker_use_ssl", "redis_backend_use_ssl"):
+        assert (app.conf[name] or None) == (kinds[expected[name]] if name in expected else None)
+
+
+def test_a_broker_that_asks_for_a_certificate_gets_it(conf: Path) -> None:
+    for name in ("ca.crt", "tls.crt", "tls.key"):
+        (conf / name).touch()
+    app = Celery("tasks", broker="amqps://there", set_as_current=False)
+    assert app.conf.broker_use_ssl["certfile"] == str(conf / "tls.crt")
+    assert app.conf.broker_use_ssl["keyfile"] == str(conf / "tls.key")
+
+
+class Steps:
+    sep = trireme_priorities.redis.Channel.sep
+
+    def __init__(self) -> None:
+        self.priority_steps = [0, 3, 6, 9]
+
+
+class LargestFirst(trireme_priorities._LargestFirst, Steps):
+    pass
+
+
+def test_the_largest_priority_is_looked_for_first() -> None:
+    channel = LargestFirst()
+    assert channel.priority_steps == [9, 6, 3, 0]
+    # In the same lists as kombu has for those who send.
+    assert [channel.priority(n) for n in range(10)] == [0, 0, 0, 3, 3, 3, 6, 6, 6, 9]
+    assert trireme_priorities.Channel._q_for_pri(channel, "celery", 0) == "celery"
+    assert trireme_priorities.Channel._q_for_pri(channel, "celery", 9) == "celery\x06\x169"
+
+
+def test_transports_keep_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kombu_transport, "TRANSPORT_ALIASES", {**kombu_transport.TRANSPORT_ALIASES})
+    trireme_priorities.count_upwards()
+    for name in ("redis", "rediss"):
+        found = kombu_transport.resolve_transport(name)
+        assert issubclass(found.Channel, trireme_priorities._LargestFirst)
+        assert found.driver_type == "redis"
+    assert issubclass(kombu_transport.resolve_transport("sentinel").Channel, trireme_priorities._LargestFirst)
+
+
+class Expected(Exception):
+    pass
+
+
+@pytest.fixture
+def app(request: pytest.FixtureRequest) -> Celery:
+    # Its broker is this process's, and other tests use it, too.
+    app = Celery(request.node.name, broker="memory://", set_as_current=False)
+    app.conf.task_always_eager = False
+    return app
+
+
+def dead(app: Celery) -> list[Any]:
+    """Take what is in the queue."""
+    found = []
+    with app.connection_for_read() as connection:
+        queue = app.amqp.queues["trireme.dead"](connection.default_channel)
+        queue.declare()
+        while message := queue.get(no_ack=True):
+            found.append(message)
+    return found
+
+
+@pytest.mark.parametrize(("error", "kept"), [(ValueError("no"), True), (Expected("as it may be"), False)])
+def test_a_task_that_failed_for_good_is_kept_as_it_was_sent(app: Celery, error: Exception, kept: bool) -> None:
+    @app.task(name="eat", throws=(Expected,), max_retries=3)
+    def eat(*_: Any) -> None:
+        raise error
+
+    def keep(sender: Any, **options: Any) -> None:
+        sender.request.delivery_info = {"exchange": "", "routing_key": "celery", "priority": 6}
+        trireme_dead.keep(sender, **options)
+
+    signals.task_failure.connect(keep)
+    eat.apply(args=["fish"], task_id="7", retries=3)
+    messages = dead(app)
+    assert bool(messages) is kept
+    if kept:
+        (message,) = messages
+        headers = message.headers
+        assert (headers["task"], headers["id"], headers["retries"]) == ("eat", "7", 0)
+        assert headers["trireme_failure"] == "ValueError: no"
+        assert json.loads(message.body)[0] == ["fish"]
+        assert message.properties["priority"] == 6
+
+
+def test_a_failure_that_cant_be_kept_is_told(
+    app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.task(name="eat")
+    def eat() -> None:
+        return None
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError("gone")
+
+    monkeypatch.setattr(eat, "signature_from_request", fails)
+    trireme_dead.keep(eat, ValueError("no"))
+    assert "could not be put into trireme.dead" in caplog.text
