@@ -14,7 +14,7 @@ import uvloop
 from prometheus_client import REGISTRY
 
 from trireme_operator import logs, metrics, settings
-from trireme_operator.api import WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, Key
+from trireme_operator.api import WORKER_CLUSTER, WORKER_CRON_JOB, WORKER_GROUP, WORKER_JOB, Key
 from trireme_operator.autoscale.loop import Autoscaler
 from trireme_operator.autoscale.sources import Sources
 from trireme_operator.charts import Charts, HelmCommand, InProcess
@@ -32,7 +32,7 @@ logger = logging.getLogger("trireme_operator")
 
 # A cluster's start is some hundred events, most of them within this time of another.
 _SETTLE_SECONDS = 0.1
-_RECONCILED = {WORKER_CLUSTER.kind, WORKER_GROUP.kind, WORKER_JOB.kind}
+_RECONCILED = {WORKER_CLUSTER.kind, WORKER_GROUP.kind, WORKER_JOB.kind, WORKER_CRON_JOB.kind}
 
 
 def _now() -> datetime:

@@ -39,6 +39,12 @@ GROUP_LABEL = f"{GROUP}/group"
 JOB_LABEL = f"{GROUP}/job"
 """On what belongs to a WorkerJob: its name."""
 
+CRON_LABEL = f"{GROUP}/cronjob"
+"""On a WorkerJob that a WorkerCronJob made: the latter's name."""
+
+SCHEDULED_ANNOTATION = f"{GROUP}/cronjob-scheduled-timestamp"
+"""On a WorkerJob that a WorkerCronJob made: when it was due."""
+
 
 class Kind(NamedTuple):
     """An API's kind, and how its objects are found in it."""
@@ -57,6 +63,7 @@ class Kind(NamedTuple):
 WORKER_CLUSTER = Kind(GROUP, VERSION, "WorkerCluster", "workerclusters")
 WORKER_GROUP = Kind(GROUP, VERSION, "WorkerGroup", "workergroups")
 WORKER_JOB = Kind(GROUP, VERSION, "WorkerJob", "workerjobs")
+WORKER_CRON_JOB = Kind(GROUP, VERSION, "WorkerCronJob", "workercronjobs")
 JOB = Kind("batch", "v1", "Job", "jobs")
 POD = Kind("", "v1", "Pod", "pods")
 SECRET = Kind("", "v1", "Secret", "secrets")
@@ -76,7 +83,7 @@ CHART_KINDS = (
 )
 """What engine charts render, in the order it is applied: what pods mount goes before them."""
 
-WATCHED = (WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, *CHART_KINDS, JOB, POD)
+WATCHED = (WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, WORKER_CRON_JOB, *CHART_KINDS, JOB, POD)
 
 
 KINDS = {kind.kind: kind for kind in (*WATCHED, SECRET, EVENT, LEASE)}

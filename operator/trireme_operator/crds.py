@@ -9,7 +9,16 @@ from typing import Any
 
 import yaml
 
-from trireme_operator.api import GROUP, JOB_MANAGER, VERSION, WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, Kind
+from trireme_operator.api import (
+    GROUP,
+    JOB_MANAGER,
+    VERSION,
+    WORKER_CLUSTER,
+    WORKER_CRON_JOB,
+    WORKER_GROUP,
+    WORKER_JOB,
+    Kind,
+)
 
 Schema = dict[str, Any]
 
@@ -22,6 +31,8 @@ NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 # 45 characters: names of StatefulSet pods' labels, "-broker" and a hash included, must fit into 63.
 MAX_NAME = 45
+# A WorkerCronJob's jobs append a dash and the minutes since 1970, eight digits until 2160.
+MAX_CRON_NAME = MAX_NAME - 9
 
 
 def _string(description: str, **more: Any) -> Schema:
@@ -50,6 +61,10 @@ def _free(description: str) -> Schema:
 
 def _rule(rule: str, message: str) -> Schema:
     return {"rule": rule, "message": message}
+
+
+def _time(description: str) -> Schema:
+    return {"type": "string", "format": "date-time", "description": description}
 
 
 _QUANTITY = {
@@ -275,7 +290,8 @@ _OBSERVED = {"type": "integer", "format": "int64", "description": "The generatio
 _ENGINES = ("dask", "spark", "celery")
 
 
-def _cluster_spec() -> Schema:
+def _cluster_spec(fixed: bool = True) -> Schema:
+    """Return the schema of a cluster's spec; `fixed` refuses changes that a cluster can't follow."""
     engines: dict[str, Schema] = {
         "dask": _object(
             "What only Dask has.",
@@ -322,6 +338,7 @@ def _cluster_spec() -> Schema:
             },
         ),
     }
+    unchanging = [_rule("self.engine == oldSelf.engine", "engine can't change: make another cluster")]
     return _object(
         "What the cluster should be.",
         {
@@ -350,7 +367,7 @@ def _cluster_spec() -> Schema:
                     _rule(f"self.engine == '{name}' || !has(self.{name})", f"{name} is for engine {name} only")
                     for name in _ENGINES
                 ),
-                _rule("self.engine == oldSelf.engine", "engine can't change: make another cluster"),
+                *(unchanging if fixed else []),
             ]
         },
     )
@@ -472,8 +489,8 @@ def _workers_status(description: str, more: dict[str, Schema]) -> Schema:
     )
 
 
-def worker_job() -> Schema:
-    """Return the CRD of WorkerJob."""
+def _job_spec(fixed: bool = True) -> Schema:
+    """Return the schema of a job's spec; `fixed` refuses changes that a job can't follow."""
     driver = _object(
         "The program that uses the cluster; a pod of a batch/v1 Job.",
         {
@@ -502,12 +519,23 @@ def worker_job() -> Schema:
             ]
         },
     )
-    spec = _object(
+    unchanging = [
+        _rule("self.driver == oldSelf.driver", "driver can't change: make another job"),
+        _rule("self.managedBy == oldSelf.managedBy", "managedBy can't change: make another job"),
+        _rule(
+            "has(self.clusterRef) == has(oldSelf.clusterRef)"
+            " && (!has(self.clusterRef) || self.clusterRef == oldSelf.clusterRef)",
+            "clusterRef can't change: make another job",
+        ),
+    ]
+    return _object(
         "What the job should do.",
         {
             "clusterRef": _name_reference("A cluster that is there already.", "The WorkerCluster's name."),
             "clusterTemplate": _object(
-                "A cluster of the job's own, gone when the job is done.", {"spec": _cluster_spec()}, required=["spec"]
+                "A cluster of the job's own, gone when the job is done.",
+                {"spec": _cluster_spec(fixed)},
+                required=["spec"],
             ),
             "driver": driver,
             "backoffLimit": _integer("Driver pods that may fail before the job has failed.", 0, 100, default=0),
@@ -533,16 +561,14 @@ def worker_job() -> Schema:
         **{
             "x-kubernetes-validations": [
                 _rule("has(self.clusterRef) != has(self.clusterTemplate)", "give either clusterRef or clusterTemplate"),
-                _rule("self.driver == oldSelf.driver", "driver can't change: make another job"),
-                _rule("self.managedBy == oldSelf.managedBy", "managedBy can't change: make another job"),
-                _rule(
-                    "has(self.clusterRef) == has(oldSelf.clusterRef)"
-                    " && (!has(self.clusterRef) || self.clusterRef == oldSelf.clusterRef)",
-                    "clusterRef can't change: make another job",
-                ),
+                *(unchanging if fixed else []),
             ]
         },
     )
+
+
+def worker_job() -> Schema:
+    """Return the CRD of WorkerJob."""
     status = _object(
         "What the job has done.",
         {
@@ -561,7 +587,7 @@ def worker_job() -> Schema:
         WORKER_JOB,
         "wj",
         "A program that uses a WorkerCluster: one that is there, or one of its own.",
-        spec,
+        _job_spec(),
         status,
         columns=[
             ("Cluster", "string", ".status.cluster"),
@@ -573,6 +599,110 @@ def worker_job() -> Schema:
     )
 
 
+def worker_cron_job() -> Schema:
+    """Return the CRD of WorkerCronJob: batch/v1's CronJob for WorkerJobs."""
+    spec = _object(
+        "Which job to run, and when.",
+        {
+            "schedule": _string(
+                "When to start a job, as in batch/v1: five fields of cron, or"
+                " @hourly, @daily, @weekly, @monthly, @yearly.",
+                minLength=1,
+            ),
+            "timeZone": _string(
+                "The schedule's time zone, by its name in the IANA database, such as Europe/Rome; UTC if left out.",
+                minLength=1,
+                maxLength=64,
+                pattern=r"^[A-Za-z0-9_+]+([A-Za-z0-9_+/-]*[A-Za-z0-9_+])?$",
+            ),
+            "concurrencyPolicy": {
+                "type": "string",
+                "enum": ["Allow", "Forbid", "Replace"],
+                "default": "Allow",
+                "description": "What happens at a job's time while an earlier one has not ended: both run, the new one"
+                " waits for its end, or takes its place.",
+            },
+            "startingDeadlineSeconds": {
+                "type": "integer",
+                "format": "int64",
+                "minimum": 0,
+                "maximum": 31536000,
+                "description": "Seconds by which a job may start late, such as when the operator was not running;"
+                " at any time if left out.",
+            },
+            "suspend": {
+                "type": "boolean",
+                "default": False,
+                "description": "Start no more jobs for now; those that run go on.",
+            },
+            "successfulJobsHistoryLimit": _integer("Completed jobs to keep.", 0, 1000, default=3),
+            "failedJobsHistoryLimit": _integer("Failed jobs to keep.", 0, 1000, default=1),
+            "jobTemplate": _object(
+                "The WorkerJob to make each time.",
+                {
+                    "metadata": _object(
+                        "What the job's metadata holds besides its name.",
+                        {
+                            "labels": _map("The job's labels.", _string("A value.", maxLength=63)),
+                            "annotations": _map("The job's annotations.", _string("A value.", maxLength=4096)),
+                        },
+                    ),
+                    "spec": _job_spec(fixed=False),
+                },
+                required=["spec"],
+            ),
+        },
+        required=["schedule", "jobTemplate"],
+        **{
+            "x-kubernetes-validations": [
+                _rule("!self.schedule.contains('TZ')", "TZ or CRON_TZ in schedule is not supported: use timeZone"),
+                _rule(
+                    "!has(self.timeZone) || self.timeZone.lowerAscii() != 'local'",
+                    "timeZone must be a zone of the IANA database, such as Europe/Rome",
+                ),
+            ]
+        },
+    )
+    reference = {
+        "type": "object",
+        "description": "A job.",
+        "properties": {
+            "apiVersion": _string("Its API version."),
+            "kind": _string("Its kind."),
+            "name": _string("Its name."),
+            "namespace": _string("Its namespace."),
+            "uid": _string("Its uid."),
+        },
+    }
+    status = _object(
+        "What became of the schedule.",
+        {
+            "observedGeneration": _OBSERVED,
+            "active": _list("Jobs that have not ended.", reference, 1000, **{"x-kubernetes-list-type": "atomic"}),
+            "activeCount": _integer("How many those are, for printing.", 0, 100000),
+            "lastScheduleTime": _time("When the last job that was started was due."),
+            "lastSuccessfulTime": _time("When a job last completed."),
+            "conditions": _CONDITIONS,
+        },
+    )
+    return _crd(
+        WORKER_CRON_JOB,
+        "wcj",
+        "WorkerJobs that are started by a schedule.",
+        spec,
+        status,
+        columns=[
+            ("Schedule", "string", ".spec.schedule"),
+            ("Timezone", "string", ".spec.timeZone"),
+            ("Suspend", "boolean", ".spec.suspend"),
+            ("Active", "integer", ".status.activeCount"),
+            ("Last Schedule", "date", ".status.lastScheduleTime"),
+        ],
+        scale=False,
+        longest_name=MAX_CRON_NAME,
+    )
+
+
 def _crd(
     kind: Kind,
     short: str,
@@ -581,6 +711,7 @@ def _crd(
     status: Schema,
     columns: list[tuple[str, str, str]],
     scale: bool,
+    longest_name: int = MAX_NAME,
 ) -> Schema:
     subresources: Schema = {"status": {}}
     if scale:
@@ -623,7 +754,9 @@ def _crd(
                                 "kind": {"type": "string"},
                                 "metadata": {
                                     "type": "object",
-                                    "properties": {"name": {"type": "string", "maxLength": MAX_NAME, "pattern": NAME}},
+                                    "properties": {
+                                        "name": {"type": "string", "maxLength": longest_name, "pattern": NAME}
+                                    },
                                 },
                                 "spec": spec,
                                 "status": status,
@@ -639,7 +772,7 @@ def _crd(
 def files() -> dict[Path, str]:
     """Return every generated file and its text."""
     found: dict[Path, str] = {}
-    for crd in (worker_cluster(), worker_group(), worker_job()):
+    for crd in (worker_cluster(), worker_group(), worker_job(), worker_cron_job()):
         name = f"{crd['spec']['names']['plural']}.yaml"
         found[MANIFESTS / name] = _NOTE + _text(crd)
         # Kept when the chart is uninstalled: with a CRD go all its objects.

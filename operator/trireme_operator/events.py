@@ -41,6 +41,21 @@ def for_conditions(about: Object, before: Iterable[Object], after: Iterable[Obje
     return found
 
 
+def for_runs(about: Object, before: Iterable[Object], after: Iterable[Object], now: str) -> list[Object]:
+    """Return the events of jobs that a cron job started, and of those that have ended since, in batch/v1's words.
+
+    Args:
+        about: the cron job.
+        before: references of the jobs that ran, as they were.
+        after: as they are now.
+        now: the time, as in JSON.
+    """
+    old, new = ({run["name"] for run in runs} for runs in (before, after))
+    began = [event(about, "SuccessfulCreate", f"created job {name}", "Normal", now) for name in sorted(new - old)]
+    ended = [event(about, "SawCompletedJob", f"saw job {name} end", "Normal", now) for name in sorted(old - new)]
+    return began + ended
+
+
 def _begins(was: Object, new: Object) -> bool:
     return new["reason"] in _SEEING and was.get("reason", "Starting") in _QUIET
 

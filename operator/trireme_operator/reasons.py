@@ -15,6 +15,7 @@ DOCUMENT = TOP / "docs" / "conditions.md"
 _CLUSTER = "WorkerCluster"
 _GROUP = "WorkerGroup"
 _JOB = "WorkerJob"
+_CRON = "WorkerCronJob"
 _WORKERS = (_CLUSTER, _GROUP)
 
 
@@ -64,9 +65,13 @@ class Reason:
 
 
 TYPES = (
-    Type("Ready", _WORKERS, "the engine answers and, where workers are desired, at least one takes work"),
+    Type(
+        "Ready",
+        (*_WORKERS, _CRON),
+        "the engine answers and, where workers are desired, at least one takes work; a schedule starts jobs",
+    ),
     Type("Progressing", _WORKERS, "workers come or go"),
-    Type("Suspended", (*_WORKERS, _JOB), "`spec.suspend` is true, the group's own or its cluster's"),
+    Type("Suspended", (*_WORKERS, _JOB, _CRON), "`spec.suspend` is true, the group's own or its cluster's"),
     Type("AutoscalingActive", _WORKERS, "the demand is read, and the size follows it"),
     Type("ScalingContended", _WORKERS, "two set the size in turn; the condition is there only then"),
     Type("ClusterReady", (_JOB,), "the cluster that the job uses is Ready; reason and message are the cluster's"),
@@ -115,7 +120,7 @@ REASONS = (
         "Suspended",
         ("Suspended", "Ready", "ClusterReady", "AutoscalingActive"),
         Told.NORMAL,
-        "`spec.suspend` holds the workers at 0",
+        "`spec.suspend` holds the workers at 0, or the schedule",
         "set `spec.suspend` to false to go on",
     ),
     Reason("NotSuspended", ("Suspended",), Told.NO, "`spec.suspend` is false"),
@@ -275,6 +280,44 @@ REASONS = (
         "`kubectl describe job` of the driver",
         passed_on=True,
     ),
+    # Schedules.
+    Reason("Scheduled", ("Ready",), Told.NO, "the next job is started when it is due; the message says when"),
+    Reason(
+        "JobAlreadyActive",
+        ("Ready",),
+        Told.NORMAL,
+        "a job is due, and waits for the end of another one: `spec.concurrencyPolicy` is Forbid",
+    ),
+    Reason(
+        "MissSchedule",
+        ("Ready",),
+        Told.WARNING,
+        "a job could not be started within `spec.startingDeadlineSeconds`",
+        "raise it, or find what took the operator so long",
+    ),
+    Reason(
+        "TooManyMissedTimes",
+        ("Ready",),
+        Told.WARNING,
+        "more than 100 starts were missed, of which the last was made up for",
+        "set or lower `spec.startingDeadlineSeconds`, or set the clock right",
+    ),
+    Reason(
+        "InvalidSchedule",
+        ("Ready",),
+        Told.WARNING,
+        "`spec.schedule` means nothing, or is never due",
+        "give five fields (minute, hour, day, month, weekday), or a macro such as @hourly",
+    ),
+    Reason(
+        "UnknownTimeZone",
+        ("Ready",),
+        Told.WARNING,
+        "`spec.timeZone` is not known",
+        "give a name of the IANA database, such as Europe/Rome",
+    ),
+    Reason("SuccessfulCreate", (), Told.NORMAL, "a WorkerCronJob started a job"),
+    Reason("SawCompletedJob", (), Told.NORMAL, "a job of a WorkerCronJob ended; its own conditions say how"),
     # Autoscaling.
     Reason(
         "NoAnswer",

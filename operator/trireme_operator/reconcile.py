@@ -15,7 +15,9 @@ from trireme_operator.api import (
     KINDS,
     POD,
     WORKER_CLUSTER,
+    WORKER_CRON_JOB,
     WORKER_GROUP,
+    WORKER_JOB,
     Key,
     Object,
     cluster_name,
@@ -27,6 +29,7 @@ from trireme_operator.charts import ChartProblem, Charts
 from trireme_operator.client import FAILURES, Client, Refused
 from trireme_operator.inventory import engine_of
 from trireme_operator.plan import cluster as cluster_plan
+from trireme_operator.plan import cron as cron_plan
 from trireme_operator.plan import group as group_plan
 from trireme_operator.plan import job as job_plan
 from trireme_operator.plan.action import Patch, Plan
@@ -90,7 +93,7 @@ class Reconciler:
         self._wanted: OrderedDict[str, tuple[list[Object], list[Object]]] = OrderedDict()
 
     async def reconcile(self, key: Key) -> float | None:
-        """Reconcile one cluster, group or job.
+        """Reconcile one cluster, group, job or cron job.
 
         Returns:
             Seconds after which to do so again though nothing is seen to change; None for never.
@@ -102,7 +105,11 @@ class Reconciler:
         item = self._store.get(key)
         if item is None or "deletionTimestamp" in item["metadata"] or job_plan.is_anothers(item):
             return None
-        reconciles = {WORKER_CLUSTER.kind: self._cluster, WORKER_GROUP.kind: self._group}
+        reconciles = {
+            WORKER_CLUSTER.kind: self._cluster,
+            WORKER_GROUP.kind: self._group,
+            WORKER_CRON_JOB.kind: self._cron,
+        }
         decision = await reconciles.get(key.kind, self._job)(item)
         try:
             await self._execute(decision.plan)
@@ -124,6 +131,15 @@ class Reconciler:
         if problem := group_plan.unfit(group, cluster):
             return self._refused(whole, problem)
         return await self._workers(whole, [one for one in self._groups(cluster) if key_of(one) != key_of(group)])
+
+    async def _cron(self, cron: Object) -> Decision:
+        now = self._clock()
+
+        def jobs() -> list[Object]:
+            return [item for item in self._store.owned(cron) if item["kind"] == WORKER_JOB.kind]
+
+        plan = cron_plan.plan(cron, jobs(), now)
+        return Decision(plan, lambda refusal: cron_plan.status(cron, jobs(), now, plan, refusal))
 
     async def _cluster(self, cluster: Object) -> Decision:
         if problem := cluster_plan.misplaced(cluster):
@@ -294,7 +310,8 @@ class Reconciler:
         # Seen at once, lest the next reconcile takes the old status for the present one.
         self._remember(item, {**item, "status": status})
         now = timestamp(self._clock())
-        for event in events.for_conditions(item, before.get("conditions", []), status["conditions"], now):
+        told = events.for_conditions(item, before.get("conditions", []), status["conditions"], now)
+        for event in (*told, *events.for_runs(item, before.get("active", []), status.get("active", []), now)):
             try:
                 await self._client.record(event)
             except FAILURES as error:

@@ -5,11 +5,13 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from trireme_operator.api import (
+    CRON_LABEL,
     GROUP_LABEL,
     JOB_LABEL,
     LABEL_INSTANCE,
     POD,
     WORKER_CLUSTER,
+    WORKER_CRON_JOB,
     WORKER_GROUP,
     WORKER_JOB,
     Key,
@@ -109,15 +111,19 @@ def _version(item: Object | None) -> str | None:
 
 
 def concerned(item: Object, borrowers: Iterable[Object]) -> set[Key]:
-    """Return the clusters, groups and jobs to look at when an object came, changed or went.
+    """Return the clusters, groups, jobs and cron jobs to look at when an object came, changed or went.
 
     Args:
         item: the object.
         borrowers: every WorkerJob and WorkerGroup, for those that refer to a cluster.
     """
     key = key_of(item)
-    if key.kind == WORKER_JOB.kind:
+    labels = item["metadata"].get("labels", {})
+    if key.kind == WORKER_CRON_JOB.kind:
         return {key}
+    if key.kind == WORKER_JOB.kind:
+        name = labels.get(CRON_LABEL)
+        return {key, Key(WORKER_CRON_JOB.kind, key.namespace, name)} if name else {key}
     found: set[Key] = set()
     if key.kind in (WORKER_CLUSTER.kind, WORKER_GROUP.kind):
         # What a group takes for itself, such as queues, the other workers of its cluster have to know.
@@ -130,7 +136,6 @@ def concerned(item: Object, borrowers: Iterable[Object]) -> set[Key]:
             and one["spec"].get("clusterRef", {}).get("name") == cluster.name
             and key.kind in (WORKER_CLUSTER.kind, one["kind"])
         }
-    labels = item["metadata"].get("labels", {})
     if name := labels.get(GROUP_LABEL):
         return {*found, Key(WORKER_GROUP.kind, key.namespace, name)}
     if name := labels.get(JOB_LABEL):

@@ -5,14 +5,25 @@ import logging
 from collections.abc import Callable
 
 from trireme_operator import metrics
-from trireme_operator.api import SELECTOR, WATCHED, WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, Key, Kind, Object, key_of
+from trireme_operator.api import (
+    SELECTOR,
+    WATCHED,
+    WORKER_CLUSTER,
+    WORKER_CRON_JOB,
+    WORKER_GROUP,
+    WORKER_JOB,
+    Key,
+    Kind,
+    Object,
+    key_of,
+)
 from trireme_operator.client import FAILURES, ClusterClient
 from trireme_operator.store import Store, concerned
 
 logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
-_OWN = (WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB)
+_OWN = (WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, WORKER_CRON_JOB)
 
 
 class Watches:

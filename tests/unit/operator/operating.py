@@ -64,6 +64,18 @@ def job(name: str = "mean", status: Object | None = None, driver: Object | None 
     return found if status is None else {**found, "status": status}
 
 
+def cron_job(name: str = "nightly", status: Object | None = None, **spec: Any) -> Object:
+    """Make a WorkerCronJob; its jobs borrow the cluster `numbers` unless it is given a jobTemplate."""
+    spec.setdefault("jobTemplate", {"spec": job()["spec"]})
+    found: Object = {
+        "apiVersion": API_VERSION,
+        "kind": "WorkerCronJob",
+        "metadata": {"name": name, "namespace": NAMESPACE, "uid": f"uid-cron-{name}", "generation": 1},
+        "spec": {"schedule": "0 * * * *", **spec},
+    }
+    return found if status is None else {**found, "status": status}
+
+
 def condition(type_: str, status: str, reason: str = "Because", since: str = EARLIER) -> Object:
     return {
         "type": type_,
@@ -127,6 +139,7 @@ STATUS = {
     "WorkerCluster": status_validator(crds.worker_cluster()),
     "WorkerGroup": status_validator(crds.worker_group()),
     "WorkerJob": status_validator(crds.worker_job()),
+    "WorkerCronJob": status_validator(crds.worker_cron_job()),
 }
 
 
@@ -164,6 +177,9 @@ def run(test: Callable[[], Awaitable[Result]]) -> Result:
 
     with asyncio.Runner(loop_factory=_Loop) as runner:
         return runner.run(whole())
+
+
+RECONCILED = ("WorkerCluster", "WorkerGroup", "WorkerJob", "WorkerCronJob")
 
 
 class Crash(Exception):
@@ -357,7 +373,7 @@ class Twin:
         """Reconcile and let the controllers work until nothing moves any more."""
         for _ in range(50):
             done = len(self.writes)
-            for key in [key for key in self.objects if key.kind in ("WorkerCluster", "WorkerGroup", "WorkerJob")]:
+            for key in [key for key in self.objects if key.kind in RECONCILED]:
                 try:
                     await self.reconciler().reconcile(key)
                 except Crash:

@@ -8,10 +8,19 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from operating import CHARTS, STAMP, closed, cluster, condition, job, schema_of
+from operating import CHARTS, STAMP, closed, cluster, condition, cron_job, job, schema_of
 
 from trireme_operator import crds
-from trireme_operator.api import CHART_KINDS, JOB_MANAGER, WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, Kind, Object
+from trireme_operator.api import (
+    CHART_KINDS,
+    JOB_MANAGER,
+    WORKER_CLUSTER,
+    WORKER_CRON_JOB,
+    WORKER_GROUP,
+    WORKER_JOB,
+    Kind,
+    Object,
+)
 from trireme_operator.engines import ENGINES
 from trireme_operator.plan.job import is_anothers
 from trireme_operator.quantity import number
@@ -21,6 +30,7 @@ CRDS = {
     "WorkerCluster": crds.worker_cluster(),
     "WorkerGroup": crds.worker_group(),
     "WorkerJob": crds.worker_job(),
+    "WorkerCronJob": crds.worker_cron_job(),
 }
 SAMPLES = sorted((TOP / "manifests" / "samples").rglob("*.yaml"))
 every_crd = pytest.mark.parametrize("kind", CRDS)
@@ -113,7 +123,9 @@ def test_every_field_that_is_required_is_one(kind: str) -> None:
         assert set(field.get("required", [])) <= field.get("properties", {}).keys(), path
 
 
-@pytest.mark.parametrize(("kind", "short"), [(WORKER_CLUSTER, "wc"), (WORKER_GROUP, "wg"), (WORKER_JOB, "wj")])
+@pytest.mark.parametrize(
+    ("kind", "short"), [(WORKER_CLUSTER, "wc"), (WORKER_GROUP, "wg"), (WORKER_JOB, "wj"), (WORKER_CRON_JOB, "wcj")]
+)
 def test_names(kind: Kind, short: str) -> None:
     crd = CRDS[kind.kind]
     assert crd["metadata"]["name"] == f"{kind.plural}.{kind.group}"
@@ -135,7 +147,8 @@ def test_what_has_workers_has_a_scale() -> None:
             "labelSelectorPath": ".status.selector",
         },
     }
-    assert found == {"WorkerCluster": scaled, "WorkerGroup": scaled, "WorkerJob": {"status": {}}}
+    plain: Object = {"status": {}}
+    assert found == {"WorkerCluster": scaled, "WorkerGroup": scaled, "WorkerJob": plain, "WorkerCronJob": plain}
 
 
 @every_crd
@@ -194,6 +207,21 @@ def test_bounds_and_directions_are_those_of_autoscaling_v2() -> None:
             }
             # The two differ in their defaults, which only who decides knows.
             assert "default" not in found[f"{direction}.stabilizationWindowSeconds"]
+
+
+def test_a_template_of_jobs_may_change() -> None:
+    rules = [rule["rule"] for _, field in fields("WorkerCronJob") for rule in field.get("x-kubernetes-validations", [])]
+    assert rules
+    assert not [rule for rule in rules if "oldSelf" in rule]
+    # What makes a job invalid makes its template so.
+    jobs = [rule["rule"] for _, field in fields("WorkerJob") for rule in field.get("x-kubernetes-validations", [])]
+    assert {rule for rule in jobs if "oldSelf" not in rule} <= set(rules)
+
+
+def test_a_cron_jobs_name_leaves_room_for_its_jobs() -> None:
+    names = schema_of(CRDS["WorkerCronJob"])["properties"]["metadata"]["properties"]["name"]
+    jobs = schema_of(CRDS["WorkerJob"])["properties"]["metadata"]["properties"]["name"]
+    assert names["maxLength"] + len("-29000000") == jobs["maxLength"]
 
 
 def test_who_looks_after_a_job_is_fixed_and_this_operator_unless_said() -> None:
@@ -279,6 +307,12 @@ VALID: list[Object] = [
     cluster(status={"autoscaling": {"nextScaleTime": STAMP}}),
     job(managedBy="trireme.dev/workerjob-controller"),
     job(managedBy="kueue.x-k8s.io/multikueue"),
+    cron_job(),
+    cron_job(timeZone="America/Argentina/Buenos_Aires", startingDeadlineSeconds=0, suspend=True),
+    *(cron_job(timeZone=zone) for zone in ("Etc/GMT+3", "UTC", "EST5EDT")),
+    *(cron_job(concurrencyPolicy=policy) for policy in ("Allow", "Forbid", "Replace")),
+    cron_job(jobTemplate={"metadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}}, "spec": job()["spec"]}),
+    cron_job(status={"active": [{"name": "a", "uid": "b"}], "lastScheduleTime": STAMP}),
 ]
 INVALID: list[Object] = [
     cluster("ray"),
@@ -291,6 +325,15 @@ INVALID: list[Object] = [
     cluster(code={"configMap": "Not A Name"}),
     cluster(env=[{"value": "b"}]),
     cluster(status={"conditions": [{**condition("Ready", "True"), "status": "Maybe"}]}),
+    cron_job(schedule=""),
+    cron_job(timeZone=""),
+    *(cron_job(timeZone=zone) for zone in ("../etc", "-a", "a b", "Europe/")),
+    cron_job(concurrencyPolicy="Queue"),
+    cron_job(startingDeadlineSeconds=-1),
+    cron_job(successfulJobsHistoryLimit=-1),
+    cron_job(jobTemplate={}),
+    cron_job(jobTemplate={"spec": {"clusterRef": {"name": "numbers"}}}),
+    cron_job(jobTemplate={"spec": job()["spec"], "metadata": {"name": "mine"}}),
     job(backoffLimit=-1),
     job(clusterRef={}),
     job(driver={"script": ""}),
@@ -350,7 +393,7 @@ def test_generated_files_match() -> None:
     assert {path.relative_to(crds.TOP).as_posix() for path in found} == {
         f"{folder}/{name}.yaml"
         for folder in ("manifests/crds", "charts/trireme/templates/crds")
-        for name in ("workerclusters", "workergroups", "workerjobs")
+        for name in ("workerclusters", "workergroups", "workerjobs", "workercronjobs")
     }
     for path, text in found.items():
         # From where these tests are, wherever the operator is installed.

@@ -14,7 +14,7 @@ from trireme_operator import reasons
 PACKAGE = Path(trireme_operator.__path__[0])
 # Where a call has the condition type and the reason.
 TYPE = {"Condition": 0}
-REASON = {"Condition": 2, "Trouble": 0, "Unreadable": 0, "Refused": 3, "event": 1}
+REASON = {"Condition": 2, "Trouble": 0, "Unreadable": 0, "BadSchedule": 0, "Refused": 3, "event": 1}
 # These say in the same word what counted for a size, for people or for nobody.
 INTERNAL = {"Decision", "Scaling"}
 

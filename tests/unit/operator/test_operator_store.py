@@ -136,8 +136,13 @@ def test_pods_are_found_by_their_cluster() -> None:
 
 
 def labelled(kind: str, **labels: Any) -> Object:
-    names = {"job": "trireme.dev/job", "group": "trireme.dev/group", "instance": "app.kubernetes.io/instance"}
-    marks = {names[name]: value for name, value in labels.items()}
+    known = {
+        "job": "trireme.dev/job",
+        "cronjob": "trireme.dev/cronjob",
+        "group": "trireme.dev/group",
+        "instance": "app.kubernetes.io/instance",
+    }
+    marks = {known[name]: value for name, value in labels.items()}
     return {"kind": kind, "metadata": {"name": "x", "namespace": NAMESPACE, "labels": marks}}
 
 
@@ -161,6 +166,8 @@ NUMBERS = {("WorkerCluster", "numbers"), ("WorkerGroup", "big"), ("WorkerGroup",
         (group("big"), NUMBERS),
         (group("new", cluster="none"), {("WorkerGroup", "new"), ("WorkerCluster", "none")}),
         (labelled("Pod", instance="numbers", group="big"), {("WorkerGroup", "big")}),
+        (labelled("WorkerJob", cronjob="nightly"), {("WorkerJob", "x"), ("WorkerCronJob", "nightly")}),
+        (labelled("WorkerCronJob", job="mean"), {("WorkerCronJob", "x")}),
         (cluster(name="lonely"), {("WorkerCluster", "lonely")}),
         (labelled("Deployment", instance="numbers"), {("WorkerCluster", "numbers")}),
         (labelled("ConfigMap", job="mean"), {("WorkerJob", "mean")}),
