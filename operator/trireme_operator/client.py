@@ -30,7 +30,7 @@ _CONFLICT = 409
 _GONE = 410
 _INVALID = 422
 _TOO_MANY = 429
-_LOG_BYTES = 16 * 1024
+_LOG_BYTES = 64 * 1024
 
 
 class Refused(Exception):

@@ -169,6 +169,30 @@ _ENV = _list(
 )
 
 
+_TOLERATIONS = _list(
+    "Taints that the pod tolerates, as in a pod.",
+    _object(
+        "A toleration.",
+        {
+            "key": _string("The taint's key; any if left out, with operator Exists.", maxLength=317),
+            "operator": {
+                "type": "string",
+                "enum": ["Exists", "Equal"],
+                "description": "Whether the value counts; Equal if left out.",
+            },
+            "value": _string("The taint's value.", maxLength=63),
+            "effect": {
+                "type": "string",
+                "enum": ["NoSchedule", "PreferNoSchedule", "NoExecute"],
+                "description": "The taint's effect; any if left out.",
+            },
+            "tolerationSeconds": _integer("Seconds for which NoExecute is tolerated; any if left out.", 0, 2147483647),
+        },
+    ),
+    64,
+)
+
+
 def _direction(which: str, default: str) -> Schema:
     return _object(
         f"How the cluster may {which}; {default}",
@@ -509,6 +533,13 @@ def _job_spec(fixed: bool = True) -> Schema:
             "args": _list("Arguments of the script or the command.", _string("An argument.", maxLength=4096), 256),
             "env": {**_ENV, "description": "Environment variables of the driver, as in a pod."},
             "resources": _resources("Limits and requests of the driver's pod."),
+            "nodeSelector": _map("Labels of the nodes that the driver may run on.", _string("A value.", maxLength=63)),
+            "tolerations": _TOLERATIONS,
+            "priorityClassName": _string(
+                "The PriorityClass of the driver's pod; the namespace's default if left out.",
+                pattern=OBJECT_NAME,
+                maxLength=253,
+            ),
         },
         **{
             "x-kubernetes-validations": [
@@ -538,13 +569,27 @@ def _job_spec(fixed: bool = True) -> Schema:
                 required=["spec"],
             ),
             "driver": driver,
-            "backoffLimit": _integer("Driver pods that may fail before the job has failed.", 0, 100, default=0),
+            "backoffLimit": _integer(
+                "Driver pods that may fail before the job has failed; those that were evicted, preempted or lost with"
+                " their node don't count.",
+                0,
+                100,
+                default=0,
+            ),
             "activeDeadlineSeconds": {
                 "type": "integer",
                 "format": "int64",
                 "minimum": 1,
                 "maximum": 31536000,
                 "description": "Seconds that the driver may take in all, retries included.",
+            },
+            "startDeadlineSeconds": {
+                "type": "integer",
+                "format": "int64",
+                "minimum": 1,
+                "maximum": 31536000,
+                "description": "Seconds that the driver may wait to run: for its cluster, a node, an image, a quota;"
+                " the job has failed then. Counted anew after it was suspended; for any time if left out.",
             },
             "ttlSecondsAfterFinished": _integer(
                 "Seconds until a job that has ended is deleted; never if left out.", 0, 2147483647
@@ -579,7 +624,31 @@ def worker_job() -> Schema:
             "duration": _string("From start to end, as kubectl prints lengths of time."),
             "state": _string("The conditions in one word, for printing; programs read the conditions."),
             "attempts": _integer("Driver pods started so far.", 0, 100000),
-            "output": _string("The last lines that the driver printed.", maxLength=8192),
+            "disruptions": _integer(
+                "Those that were evicted, preempted or lost with their node; not counted by backoffLimit.", 0, 100000
+            ),
+            "failures": _list(
+                "Why driver pods failed; the last ones.",
+                _object(
+                    "A driver pod that failed.",
+                    {
+                        "attempt": _integer("Which failure it was, from 1.", 1, 1000000),
+                        "pod": _string("The pod's name."),
+                        "reason": _string("Why, in one word."),
+                        "message": _string("Why, for people.", maxLength=1024),
+                        "time": _time("When."),
+                        "counted": {"type": "boolean", "description": "Whether it counts towards backoffLimit."},
+                        "output": _string("The last lines that it printed.", maxLength=1024),
+                    },
+                ),
+                10,
+                **{"x-kubernetes-list-type": "atomic"},
+            ),
+            "waitingSince": _time("Since when the driver waits to run; absent while it does not."),
+            "output": _string(
+                "The last lines that the driver printed; if there are more, the last 1000 are in ConfigMap NAME-log.",
+                maxLength=8192,
+            ),
             "conditions": _CONDITIONS,
         },
     )

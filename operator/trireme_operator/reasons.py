@@ -256,10 +256,43 @@ REASONS = (
         "a node had too little memory or disk, and evicted a pod",
         "raise `requests` towards what is used",
     ),
+    # What ends a driver's pod for others' sake: the reasons of Kubernetes' pod condition DisruptionTarget.
+    *(
+        Reason(
+            name,
+            ("DriverRunning",),
+            Told.WARNING,
+            f"{meaning}; it is tried again, and `spec.backoffLimit` does not count it",
+            fix,
+            passed_on=True,
+        )
+        for name, meaning, fix in (
+            (
+                "PreemptionByScheduler",
+                "the driver's pod made room for one of a higher priority",
+                "give the driver a higher `priorityClassName`, if it should stay",
+            ),
+            ("EvictionByEvictionAPI", "the driver's pod was evicted, as for the drain of its node", "nothing"),
+            ("DeletionByTaintManager", "the driver's node was lost, or tainted", "look at the node, or tolerate it"),
+            ("DeletionByPodGC", "the driver's node was lost", "look at the node"),
+            (
+                "TerminationByKubelet",
+                "the driver's node was short of something, or went down",
+                "raise `requests` towards what is used",
+            ),
+        )
+    ),
     # How jobs end.
     Reason(
-        "DriverFailed",
+        "StartDeadlineExceeded",
         ("Failed",),
+        Told.WARNING,
+        "the driver did not run within `spec.startDeadlineSeconds`",
+        "see to what it waited for, which the message tells; then make a new job",
+    ),
+    Reason(
+        "DriverFailed",
+        ("Failed", "DriverRunning"),
         Told.WARNING,
         "the driver ended with another exit code than 0",
         "the message has its last lines; `kubectl logs` of its pod has all, as long as the job is there",

@@ -5,7 +5,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from trireme_operator import events, metrics
@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 
 OUTPUT_LINES = 10
 OUTPUT_CHARACTERS = 4096
+LOG_LINES = 1000
+# So long after its end a driver's log is asked for, if its node does not answer.
+_LOG_SECONDS = 30.0
 # Enough to be guessed never; letters and digits, because it becomes part of a URL.
 _PASSWORD_BYTES = 24
 _REMEMBERED = 1000
@@ -232,10 +235,10 @@ class Reconciler:
         driver = self._store.get(Key(JOB.kind, namespace, job_plan.driver_name(job)))
         driver = driver if driver and owned_by(driver, job) else None
         pods = self._pods(driver)
-        output = trouble = None
-        if job_plan.wants_output(job, driver) and pods:
-            text = await self._client.log_tail(namespace, pods[-1]["metadata"]["name"], OUTPUT_LINES)
-            output = text.strip()[-OUTPUT_CHARACTERS:]
+        output = log = trouble = None
+        if driver and job_plan.wants_output(job, driver) and pods:
+            log = await self._log(driver, pods[-1], now)
+            output = "\n".join((log or "").splitlines()[-OUTPUT_LINES:]).strip()[-OUTPUT_CHARACTERS:]
         if driver and cluster_plan.worth_a_closer_look(job, "DriverRunning", now):
             trouble = await self._look_closer_at_driver(job, driver, pods)
         cluster = self._store.get(Key(WORKER_CLUSTER.kind, namespace, job_plan.cluster_name(job)))
@@ -245,12 +248,23 @@ class Reconciler:
             driver=driver,
             pods=pods,
             output=output,
+            log=log if log and log != output else None,
             trouble=trouble,
         )
         plan = job_plan.plan(job, observed, now)
         if job_plan.has_ended(job):
             return Decision(plan, lambda _: None)
         return Decision(plan, lambda refusal: job_plan.status(job, observed, now, refusal))
+
+    async def _log(self, driver: Object, pod: Object, now: datetime) -> str | None:
+        """Return the end of a driver's log; None if it can't be read, and probably never will be."""
+        try:
+            text = await self._client.log_tail(pod["metadata"]["namespace"], pod["metadata"]["name"], LOG_LINES)
+        except FAILURES:
+            if now - job_plan.end(driver) < timedelta(seconds=_LOG_SECONDS):
+                raise
+            return None
+        return text.strip()
 
     async def _look_closer_at_driver(self, job: Object, driver: Object, pods: list[Object]) -> Trouble | None:
         """Ask for what no pod's status tells: a ConfigMap that it waits for, a Job that can't make it."""

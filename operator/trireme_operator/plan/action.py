@@ -30,7 +30,8 @@ class Plan:
     """What one reconcile does, in this order.
 
     Args:
-        create: objects to create unless they are there, not to change after: Secrets, which the operator can't read.
+        create: objects to create unless they are there, not to change after: Secrets, which the operator can't read,
+            and what a driver that has ended had printed.
         apply: objects to apply where they are not so already.
         start: objects to create unless they are there, when all that they need is: Jobs, whose template is fixed.
         patch: changes to such objects.

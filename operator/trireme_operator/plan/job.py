@@ -24,14 +24,16 @@ from trireme_operator.api import (
     owner_reference,
 )
 from trireme_operator.engines import Driver
+from trireme_operator.plan import attempts
 from trireme_operator.plan.action import Delete, Patch, Plan
+from trireme_operator.plan.attempts import DRIVER
 from trireme_operator.plan.cluster import MANAGER, NO_WORKERS, adapter, look_again, offered_by, values
 from trireme_operator.plan.conditions import Condition, find, is_true, merge, moment, timestamp
 from trireme_operator.plan.difference import sealed
-from trireme_operator.plan.pods import Fields, Trouble, ended, of_pods
+from trireme_operator.plan.pods import Trouble, of_pods
 
 PROGRAM = "/opt/trireme/script"
-DRIVER = Fields("spec.driver.image", "spec.driver.resources")
+_PLACEMENT = ("nodeSelector", "priorityClassName", "tolerations")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Observed:
         driver: its batch/v1 Job, if it is there.
         pods: its driver's pods, oldest first.
         output: the last lines of the last pod that ended; None if nobody asked for them.
+        log: more of them, if there are more.
         trouble: what a closer look found, where no pod's status tells.
     """
 
@@ -52,6 +55,7 @@ class Observed:
     driver: Object | None = None
     pods: Sequence[Object] = ()
     output: str | None = None
+    log: str | None = None
     trouble: Trouble | None = None
 
 
@@ -80,6 +84,13 @@ def _is_over(driver: Object | None) -> bool:
     return driver is not None and (is_true(driver, "Complete") or is_true(driver, "Failed"))
 
 
+def end(driver: Object) -> datetime:
+    """Return when a driver that has ended did so."""
+    found = find(driver, "Complete") if is_true(driver, "Complete") else find(driver, "Failed")
+    assert found
+    return moment(found["lastTransitionTime"])
+
+
 def wants_output(job: Object, driver: Object | None) -> bool:
     """Tell whether the driver's last lines are to be read now: it has ended, and the status does not say so yet."""
     return _is_over(driver) and not has_ended(job)
@@ -93,10 +104,16 @@ def plan(job: Object, observed: Observed, now: datetime) -> Plan:
         observed: what was seen around it.
         now: the time.
     """
-    own = "clusterTemplate" in job["spec"]
+    own, namespace = "clusterTemplate" in job["spec"], job["metadata"]["namespace"]
     if has_ended(job):
         return _after_end(job, observed, now, own)
     made = Plan()
+    left = _start_seconds(job, observed, now)
+    if left is not None and left <= 0:
+        if observed.driver:
+            made.delete.append(Delete(JOB, namespace, driver_name(job), observed.driver["metadata"]["uid"]))
+        return made
+    made.again = left
     if own and observed.cluster and not owned_by(observed.cluster, job):
         return made
     over = _is_over(observed.driver)
@@ -106,12 +123,14 @@ def plan(job: Object, observed: Observed, now: datetime) -> Plan:
     if observed.driver:
         if "script" in job["spec"]["driver"] and not over:
             made.apply.append(_script(job))
-        if bool(observed.driver["spec"].get("suspend")) != suspend:
-            made.patch.append(
-                Patch(JOB, job["metadata"]["namespace"], driver_name(job), {"spec": {"suspend": suspend}})
-            )
+        is_suspended = bool(observed.driver["spec"].get("suspend"))
+        # It goes on as it starts: once the engine answers, which may be suspended, too.
+        if is_suspended != suspend and (suspend or _answers(observed.cluster)):
+            made.patch.append(Patch(JOB, namespace, driver_name(job), {"spec": {"suspend": suspend}}))
+        if observed.log:
+            made.create.append(_log(job, observed.log))
         if not over:
-            made.again = look_again(job, "DriverRunning", now)
+            made.again = _earlier(left, look_again(job, "DriverRunning", now))
     elif observed.cluster and observed.workers and _answers(observed.cluster) and not suspend:
         if "script" in job["spec"]["driver"]:
             made.apply.append(_script(job))
@@ -119,12 +138,47 @@ def plan(job: Object, observed: Observed, now: datetime) -> Plan:
     return made
 
 
-def _answers(cluster: Object) -> bool:
+def _earlier(*seconds: float | None) -> float | None:
+    return min((one for one in seconds if one is not None), default=None)
+
+
+def _waits(job: Object, observed: Observed) -> bool:
+    """Tell whether the driver should run, and waits for something other than its turn to be tried again."""
+    if job["spec"].get("suspend") or _is_over(observed.driver):
+        return False
+    if observed.driver is None or observed.driver["spec"].get("suspend"):
+        return True
+    if observed.pods:
+        return bool(observed.pods[-1].get("status", {}).get("phase", "Pending") == "Pending")
+    return observed.trouble is not None or not job.get("status", {}).get("failures")
+
+
+def _waiting_since(job: Object, observed: Observed, now: datetime) -> datetime | None:
+    """Return since when the driver has waited to run; None while it does not wait."""
+    if not _waits(job, observed):
+        return None
+    before = job.get("status", {})
+    if told := before.get("waitingSince"):
+        return moment(told)
+    return now if before else moment(job["metadata"].get("creationTimestamp", timestamp(now)))
+
+
+def _start_seconds(job: Object, observed: Observed, now: datetime) -> float | None:
+    """Return the seconds that the driver may wait still; None for any time."""
+    seconds, since = job["spec"].get("startDeadlineSeconds"), _waiting_since(job, observed, now)
+    if seconds is None or since is None:
+        return None
+    return (since + timedelta(seconds=seconds) - now).total_seconds()
+
+
+def _answers(cluster: Object | None) -> bool:
     """Tell whether the engine of a cluster answers, and has workers or is about to.
 
     A driver's work waits in the engine until they come, so both may start side by side; but not where something keeps
     them from coming, nor as long as what the cluster says is about an earlier spec.
     """
+    if cluster is None:
+        return False
     current = cluster.get("status", {}).get("observedGeneration") == cluster["metadata"]["generation"]
     ready = find(cluster, "Ready")
     on_their_way = ready is not None and (ready["status"] == "True" or ready["reason"] == NO_WORKERS)
@@ -192,6 +246,22 @@ def _script(job: Object) -> Object:
     )
 
 
+def log_name(job: Object) -> str:
+    """Return the name of the ConfigMap with the end of a job's log, where that is more than its status holds."""
+    return f"{job['metadata']['name']}-log"
+
+
+def _log(job: Object, text: str) -> Object:
+    # Without the label by which objects are watched: nobody has to keep it in memory.
+    labels = {LABEL_MANAGED_BY: MANAGER, JOB_LABEL: job["metadata"]["name"]}
+    return {
+        "apiVersion": "v1",
+        "kind": CONFIG_MAP.kind,
+        "metadata": _metadata(job, log_name(job), labels),
+        "data": {"driver.log": text},
+    }
+
+
 def _driver(job: Object, cluster: Object, workers: Object) -> Object:
     spec = job["spec"]
     labels = _labels(
@@ -204,6 +274,7 @@ def _driver(job: Object, cluster: Object, workers: Object) -> Object:
         "metadata": _metadata(job, driver_name(job), labels),
         "spec": {
             "backoffLimit": spec.get("backoffLimit", 0),
+            "podFailurePolicy": attempts.POLICY,
             "template": {"metadata": {"labels": labels}, "spec": _pod(job, cluster, workers)},
         },
     }
@@ -256,6 +327,8 @@ def _pod(job: Object, cluster: Object, workers: Object) -> Object:
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
+        # The program is not process 1, which TERM would not end unless it asked for it.
+        "shareProcessNamespace": True,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": 1000,
@@ -266,6 +339,7 @@ def _pod(job: Object, cluster: Object, workers: Object) -> Object:
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
+    pod |= {name: deepcopy(driver[name]) for name in _PLACEMENT if driver.get(name)}
     if "imagePullSecrets" in template:
         pod["imagePullSecrets"] = template["imagePullSecrets"]
     pod["volumes"] += [volume for volume in template["volumes"] if volume["name"] in engine.shared_volumes]
@@ -329,8 +403,19 @@ def status(job: Object, observed: Observed, now: datetime, refusal: Trouble | No
     start = before.get("startTime") or counts.get("startTime")
     if start:
         found["startTime"] = start
-    attempts = max(before.get("attempts", 0), sum(counts.get(name, 0) for name in ("active", "succeeded", "failed")))
-    found["attempts"] = attempts
+    new = attempts.failures(job, observed.pods, stamp)
+    failures = [*before.get("failures", []), *new]
+    # What was not their program's fault is not among those that the Job counts.
+    disruptions = before.get("disruptions", 0) + sum(not one["counted"] for one in new)
+    started = sum(counts.get(name, 0) for name in ("active", "succeeded", "failed")) + disruptions
+    found["attempts"] = max(before.get("attempts", 0), started)
+    if failures:
+        found["failures"] = failures[-attempts.MOST :]
+    if disruptions:
+        found["disruptions"] = disruptions
+    since = _waiting_since(job, observed, now)
+    if since:
+        found["waitingSince"] = timestamp(since)
     conditions = [
         _cluster_ready(job, observed, refusal if observed.driver else None),
         Condition("Suspended", True, "Suspended", "spec.suspend is true")
@@ -338,14 +423,18 @@ def status(job: Object, observed: Observed, now: datetime, refusal: Trouble | No
         else Condition("Suspended", False, "NotSuspended", "spec.suspend is false"),
     ]
     if observed.driver or refusal:
-        conditions.append(_driver_running(observed, suspended, None if observed.driver else refusal))
+        conditions.append(_driver_running(job, observed, None if observed.driver else refusal))
+    left = _start_seconds(job, observed, now)
     if is_true(driver, "Complete"):
         found["completionTime"] = counts.get("completionTime", stamp)
         found["output"] = observed.output or ""
         conditions.append(Condition("Complete", True, "Completed", "the driver completed"))
     elif is_true(driver, "Failed"):
-        found["output"] = observed.output or ""
-        conditions.append(_failed(driver, observed))
+        found["output"] = observed.output or (failures[-1].get("output", "") if failures else "")
+        conditions.append(_failed(driver, observed, failures))
+    elif left is not None and left <= 0:
+        found.pop("waitingSince", None)
+        conditions.append(_late(job, conditions))
     elif refusal and refusal.reason == "Invalid" and not observed.driver:
         conditions.append(Condition("Failed", True, refusal.reason, refusal.message))
     found["state"] = _state(conditions)
@@ -377,11 +466,12 @@ def _duration(length: timedelta) -> str:
     return f"{seconds}s"
 
 
-def _driver_running(observed: Observed, suspended: bool, refusal: Trouble | None) -> Condition:
+def _driver_running(job: Object, observed: Observed, refusal: Trouble | None) -> Condition:
     """Say how the newest driver pod fares: why it does not run, if it does not."""
-    if suspended:
+    if job["spec"].get("suspend"):
         return Condition("DriverRunning", False, "Stopped", "spec.suspend holds the driver")
-    trouble = refusal or of_pods(observed.pods[-1:], DRIVER) or observed.trouble
+    failed = attempts.of(job, observed.pods[-1]) if observed.pods else None
+    trouble = refusal or failed or of_pods(observed.pods[-1:], DRIVER) or observed.trouble
     if trouble:
         return Condition("DriverRunning", False, trouble.reason, trouble.message)
     phase = observed.pods[-1].get("status", {}).get("phase") if observed.pods else None
@@ -392,21 +482,26 @@ def _driver_running(observed: Observed, suspended: bool, refusal: Trouble | None
     return Condition("DriverRunning", False, "Starting", "the driver's pod starts")
 
 
-def _failed(driver: Object, observed: Observed) -> Condition:
+def _late(job: Object, conditions: Sequence[Condition]) -> Condition:
+    """Say that the driver has waited for too long, and for what."""
+    what = next(one for one in reversed(conditions) if one.type in ("DriverRunning", "ClusterReady"))
+    within = f"the driver did not run within spec.startDeadlineSeconds, {job['spec']['startDeadlineSeconds']} s"
+    return Condition("Failed", True, "StartDeadlineExceeded", f"{within}: {what.reason}: {what.message}")
+
+
+def _failed(driver: Object, observed: Observed, failures: Sequence[Object]) -> Condition:
     job = find(driver, "Failed")
     assert job
-    found = [
-        container["state"]["terminated"]
-        for pod in observed.pods
-        for container in pod.get("status", {}).get("containerStatuses", [])
-        if container.get("state", {}).get("terminated", {}).get("exitCode")
-    ]
     if job["reason"] == "DeadlineExceeded":
         return Condition("Failed", True, job["reason"], "the driver took longer than spec.activeDeadlineSeconds allows")
-    if not found:
-        return Condition("Failed", True, job["reason"], job.get("message", ""))
-    last = found[-1]
-    if observed.output:
-        last = {**last, "message": observed.output}
-    reason = "OOMKilled" if last.get("reason") == "OOMKilled" else "DriverFailed"
-    return Condition("Failed", True, reason, f"the driver {ended(last, DRIVER)}")
+    failed = [pod for pod in observed.pods if attempts.terminated(pod)]
+    if failed and observed.output:
+        # The log has more than what its pod's status keeps.
+        why = attempts.of_failure(failed[-1], observed.output)
+    elif failed:
+        why = attempts.of_failure(failed[-1])
+    elif failures:
+        why = Trouble(failures[-1]["reason"], failures[-1]["message"])
+    else:
+        why = Trouble(job["reason"], job.get("message", ""))
+    return Condition("Failed", True, why.reason, why.message)

@@ -521,11 +521,11 @@ def test_what_is_there(api: ApiServer) -> None:
         (b"", ""),
         (b"one\ntwo\n", "one\ntwo\n"),
         (b"caf\xe9 \0 \xf0\x9f\x98\x80\n", "caf\ufffd \0 😀\n"),
-        (b"x" * (1 << 20) + b"the end\n", "x" * ((16 << 10) - 8) + "the end\n"),
-        (b"a" * (16 << 10), "a" * (16 << 10)),
-        (b"b" + b"a" * (16 << 10), "a" * (16 << 10)),
+        (b"x" * (1 << 20) + b"the end\n", "x" * ((64 << 10) - 8) + "the end\n"),
+        (b"a" * (64 << 10), "a" * (64 << 10)),
+        (b"b" + b"a" * (64 << 10), "a" * (64 << 10)),
         # Cut within a character.
-        (b"a\xe2\x82\xac" + b"a" * ((16 << 10) - 1), "\ufffd" + "a" * ((16 << 10) - 1)),
+        (b"a\xe2\x82\xac" + b"a" * ((64 << 10) - 1), "\ufffd" + "a" * ((64 << 10) - 1)),
     ],
     ids=["nothing", "lines", "bytes", "a long line", "just all", "all but one", "a character"],
 )

@@ -307,6 +307,15 @@ VALID: list[Object] = [
     cluster(status={"autoscaling": {"nextScaleTime": STAMP}}),
     job(managedBy="trireme.dev/workerjob-controller"),
     job(managedBy="kueue.x-k8s.io/multikueue"),
+    job(startDeadlineSeconds=1),
+    job(
+        driver={
+            "script": "x",
+            "priorityClassName": "system-cluster-critical",
+            "nodeSelector": {"kubernetes.io/arch": "arm64"},
+            "tolerations": [{"operator": "Exists"}, {"key": "a/b", "value": "c", "effect": "NoExecute"}],
+        }
+    ),
     cron_job(),
     cron_job(timeZone="America/Argentina/Buenos_Aires", startingDeadlineSeconds=0, suspend=True),
     *(cron_job(timeZone=zone) for zone in ("Etc/GMT+3", "UTC", "EST5EDT")),
@@ -325,6 +334,11 @@ INVALID: list[Object] = [
     cluster(code={"configMap": "Not A Name"}),
     cluster(env=[{"value": "b"}]),
     cluster(status={"conditions": [{**condition("Ready", "True"), "status": "Maybe"}]}),
+    *(job(startDeadlineSeconds=wrong) for wrong in (0, -1, "60", 31536001)),
+    job(driver={"script": "x", "priorityClassName": "Not A Name"}),
+    job(driver={"script": "x", "tolerations": [{"operator": "In"}]}),
+    job(driver={"script": "x", "tolerations": [{"effect": "Never"}]}),
+    job(driver={"script": "x", "nodeSelector": {"a": 1}}),
     cron_job(schedule=""),
     cron_job(timeZone=""),
     *(cron_job(timeZone=zone) for zone in ("../etc", "-a", "a b", "Europe/")),

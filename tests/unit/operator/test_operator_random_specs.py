@@ -5,7 +5,7 @@ from typing import Any
 import jsonschema
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from operating import NAMESPACE, NOW, charts, schema_of
+from operating import NAMESPACE, NOW, STAMP, charts, schema_of
 
 from trireme_operator import crds
 from trireme_operator.api import API_VERSION, Object, key_of
@@ -143,6 +143,8 @@ def test_a_random_job(spec: Object, engine: str) -> None:
     }
     (workers,) = [item for item in render(cluster) if key_of(item) == cluster_plan.worker_key(cluster)]
     observed = job_plan.Observed(cluster=cluster, workers=workers)
+    # Made just now, lest it waits for too long already.
+    job["metadata"]["creationTimestamp"] = STAMP
     plan = job_plan.plan(job, observed, NOW)
     assert len(plan.start) == (0 if spec.get("suspend") else 1)
     jsonschema.validate(job_plan.status(job, observed, NOW), schema_of(crds.worker_job())["properties"]["status"])

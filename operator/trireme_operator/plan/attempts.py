@@ -1,0 +1,127 @@
+"""Why a driver's pods failed: what ran them ended them, or what they ran."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from trireme_operator.api import Object
+from trireme_operator.plan.conditions import find, moment
+from trireme_operator.plan.pods import Fields, Trouble, ended
+
+DRIVER = Fields("spec.driver.image", "spec.driver.resources")
+MOST = 10
+"""So many failures are told, the last ones."""
+_OUTPUT_CHARACTERS = 1024
+_MESSAGE_CHARACTERS = 1024
+
+POLICY: Object = {
+    "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}],
+}
+"""A Job's podFailurePolicy: what Kubernetes does to a pod for others' sake is no failure of its program."""
+
+# The reasons of the condition DisruptionTarget, by Kubernetes' documentation of pod disruption conditions.
+_DISRUPTIONS = {
+    "PreemptionByScheduler": "the driver's pod made room for one of a higher priority",
+    "EvictionByEvictionAPI": "the driver's pod was evicted, as for the drain of its node",
+    "DeletionByTaintManager": "the driver's node was lost, or tainted against its pod",
+    "DeletionByPodGC": "the driver's node was lost",
+    "TerminationByKubelet": "the driver's node was short of something, or went down",
+}
+
+
+def failures(job: Object, pods: Iterable[Object], stamp: str) -> list[Object]:
+    """Return the driver pods that failed since the last look, oldest first, as in status.failures.
+
+    Args:
+        job: the WorkerJob, with the status that tells of the earlier ones.
+        pods: its driver's pods, oldest first.
+        stamp: the time, for those of which nothing tells when they ended.
+    """
+    before = job.get("status", {}).get("failures", [])
+    known, number = {one["pod"] for one in before}, before[-1]["attempt"] if before else 0
+    found = []
+    for pod in pods:
+        name, trouble = pod["metadata"]["name"], of(job, pod)
+        if trouble is None or name in known:
+            continue
+        number += 1
+        one = {
+            "attempt": number,
+            "pod": name,
+            "reason": trouble.reason,
+            "message": trouble.message[:_MESSAGE_CHARACTERS],
+            "time": _end(pod) or stamp,
+            "counted": of_disruption(pod) is None,
+        }
+        if last_words := said(pod)[-_OUTPUT_CHARACTERS:]:
+            one["output"] = last_words
+        found.append(one)
+    return found
+
+
+def of(job: Object, pod: Object) -> Trouble | None:
+    """Return why a driver's pod failed; None if it did not, or because its job was suspended."""
+    if pod.get("status", {}).get("phase") != "Failed" or _suspended(job, pod):
+        return None
+    return of_disruption(pod) or of_failure(pod)
+
+
+def of_disruption(pod: Object) -> Trouble | None:
+    """Return what ended a pod for others' sake; None if nothing did."""
+    condition = find(pod, "DisruptionTarget")
+    if condition is None or condition["status"] != "True":
+        return None
+    said_so = condition.get("message", "")
+    told = _DISRUPTIONS.get(condition["reason"], "the driver's pod was ended by Kubernetes")
+    return Trouble(condition["reason"], f"{told}: {said_so}" if said_so else told)
+
+
+def of_failure(pod: Object, output: str | None = None) -> Trouble:
+    """Return why a pod failed that nothing else ended.
+
+    Args:
+        pod: the driver's pod.
+        output: the end of its log, where that is known better than from its status.
+    """
+    status = pod.get("status", {})
+    if last := terminated(pod):
+        last = {**last, "message": output} if output else last
+        reason = "OOMKilled" if last.get("reason") == "OOMKilled" else "DriverFailed"
+        if status.get("reason") != "Evicted":
+            return Trouble(reason, f"the driver {ended(last, DRIVER)}")
+    # A node that refuses a pod, and one whose pod used more of its disk than it may, say so here.
+    why = status.get("message") or status.get("reason") or "nothing tells why"
+    return Trouble(status.get("reason", "DriverFailed"), f"the driver's pod failed: {why}")
+
+
+def terminated(pod: Object) -> Object | None:
+    """Return how a driver's container ended, unless it ended well."""
+    for container in pod.get("status", {}).get("containerStatuses", []):
+        found: Object = container.get("state", {}).get("terminated", {})
+        if found.get("exitCode"):
+            return found
+    return None
+
+
+def said(pod: Object) -> str:
+    """Return the end of what a driver that failed had printed, which is in its pod's status for as long as that is."""
+    return str((terminated(pod) or {}).get("message", "")).strip()
+
+
+def _suspended(job: Object, pod: Object) -> bool:
+    """Tell whether a pod was deleted because its job was suspended, or before it was resumed."""
+    if "deletionTimestamp" not in pod["metadata"] or of_disruption(pod):
+        return False
+    if job["spec"].get("suspend"):
+        return True
+    resumed = find(job, "Suspended")
+    if resumed is None or resumed["lastTransitionTime"] == job["metadata"].get("creationTimestamp"):
+        return False
+    grace = timedelta(seconds=pod["metadata"].get("deletionGracePeriodSeconds", 0))
+    return moment(pod["metadata"]["deletionTimestamp"]) - grace <= moment(resumed["lastTransitionTime"])
+
+
+def _end(pod: Object) -> str | None:
+    last = terminated(pod) or {}
+    condition = find(pod, "DisruptionTarget") or {}
+    found: str | None = last.get("finishedAt") or condition.get("lastTransitionTime")
+    return found
