@@ -45,6 +45,9 @@ CRON_LABEL = f"{GROUP}/cronjob"
 SCHEDULED_ANNOTATION = f"{GROUP}/cronjob-scheduled-timestamp"
 """On a WorkerJob that a WorkerCronJob made: when it was due."""
 
+QUOTA_SHORT = "QuotaShort"
+"""The condition of what the namespace's ResourceQuotas have no room for."""
+
 
 class Kind(NamedTuple):
     """An API's kind, and how its objects are found in it."""
@@ -68,6 +71,7 @@ JOB = Kind("batch", "v1", "Job", "jobs")
 POD = Kind("", "v1", "Pod", "pods")
 SECRET = Kind("", "v1", "Secret", "secrets")
 EVENT = Kind("", "v1", "Event", "events")
+RESOURCE_QUOTA = Kind("", "v1", "ResourceQuota", "resourcequotas")
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
 CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps")
 DEPLOYMENT = Kind("apps", "v1", "Deployment", "deployments")
@@ -83,7 +87,7 @@ CHART_KINDS = (
 )
 """What engine charts render, in the order it is applied: what pods mount goes before them."""
 
-WATCHED = (WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, WORKER_CRON_JOB, *CHART_KINDS, JOB, POD)
+WATCHED = (WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, WORKER_CRON_JOB, *CHART_KINDS, JOB, POD, RESOURCE_QUOTA)
 
 
 KINDS = {kind.kind: kind for kind in (*WATCHED, SECRET, EVENT, LEASE)}

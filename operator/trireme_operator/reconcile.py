@@ -14,6 +14,7 @@ from trireme_operator.api import (
     JOB,
     KINDS,
     POD,
+    QUOTA_SHORT,
     WORKER_CLUSTER,
     WORKER_CRON_JOB,
     WORKER_GROUP,
@@ -33,6 +34,7 @@ from trireme_operator.plan import cron as cron_plan
 from trireme_operator.plan import group as group_plan
 from trireme_operator.plan import job as job_plan
 from trireme_operator.plan.action import Patch, Plan
+from trireme_operator.plan.attempts import DRIVER
 from trireme_operator.plan.conditions import find, is_true, moment, timestamp
 from trireme_operator.plan.difference import correction, merge_patch, must_apply
 from trireme_operator.plan.pods import Trouble, not_made
@@ -49,6 +51,8 @@ _LOG_SECONDS = 30.0
 # Enough to be guessed never; letters and digits, because it becomes part of a URL.
 _PASSWORD_BYTES = 24
 _REMEMBERED = 1000
+# A quota counts a pod that has gone for about a second more.
+_SURE_SECONDS = 3.0
 
 
 class Decision(NamedTuple):
@@ -94,6 +98,7 @@ class Reconciler:
         self._scaling = scaling
         self._metrics_from = metrics_from
         self._wanted: OrderedDict[str, tuple[list[Object], list[Object]]] = OrderedDict()
+        self._short_since: dict[str, datetime] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile one cluster, group, job or cron job.
@@ -175,12 +180,36 @@ class Reconciler:
         if cluster_plan.worth_a_closer_look(cluster, "Ready", now):
             trouble = await self._look_closer(cluster)
         plan = cluster_plan.plan(cluster, wanted, observed, secrets.token_hex(_PASSWORD_BYTES), now)
+        quotas = self._store.quotas(metadata["namespace"])
+        short = cluster_plan.lacks_quota(cluster, wanted, observed.pods, quotas) if quotas else None
+        if (wait := self._unsure(cluster, observed, short, now)) is not None:
+            short = None
+            plan.again = min(wait, plan.again or wait)
 
         def status(problem: Trouble | None) -> Object:
-            after = replace(self._observe(cluster), has_control=has_control, trouble=trouble)
+            after = replace(self._observe(cluster), has_control=has_control, trouble=trouble, short=short)
             return cluster_plan.status(cluster, after, now, problem)
 
         return Decision(plan, status)
+
+    def _unsure(
+        self, cluster: Object, observed: cluster_plan.Observed, short: Trouble | None, now: datetime
+    ) -> float | None:
+        """Return for how long a shortage is not to be told yet; None if it may be.
+
+        Pods and what a quota counts of them are seen one after the other: it may be about a pod that was just made, or
+        has just gone. Nothing is in flight of a cluster that has no objects yet.
+        """
+        uid = cluster["metadata"]["uid"]
+        if short is None:
+            self._short_since.pop(uid, None)
+            return None
+        since = self._short_since.setdefault(uid, now)
+        if len(self._short_since) > _REMEMBERED:
+            self._short_since.pop(next(iter(self._short_since)))
+        left = _SURE_SECONDS - (now - since).total_seconds()
+        is_told = any(one["type"] == QUOTA_SHORT for one in cluster.get("status", {}).get("conditions", []))
+        return left if left > 0 and observed.objects and not is_told else None
 
     def _owned(self, cluster: Object, rendered: list[Object]) -> list[Object]:
         """Return what a chart gave as the cluster's own; made once for each rendering."""
@@ -227,7 +256,7 @@ class Reconciler:
         if control is None or control.get("status", {}).get("replicas"):
             return None
         message = await self._client.failed_create(control)
-        return not_made(message) if message else None
+        return not_made(message, cluster_plan.control_fields(cluster)) if message else None
 
     async def _job(self, job: Object) -> Decision:
         namespace, now = job["metadata"]["namespace"], self._clock()
@@ -250,6 +279,7 @@ class Reconciler:
             output=output,
             log=log if log and log != output else None,
             trouble=trouble,
+            short=job_plan.lacks_quota(job, driver, pods, self._store.quotas(namespace)),
         )
         plan = job_plan.plan(job, observed, now)
         if job_plan.has_ended(job):
@@ -272,7 +302,7 @@ class Reconciler:
         if code and await self._client.get(CONFIG_MAP, job["metadata"]["namespace"], code) is None:
             return cluster_plan.missing_code("spec.driver.code.configMap", code)
         message = None if pods else await self._client.failed_create(driver)
-        return not_made(message) if message else None
+        return not_made(message, DRIVER) if message else None
 
     def _pods(self, driver: Object | None) -> list[Object]:
         """Return a driver's pods, oldest first."""

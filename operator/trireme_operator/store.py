@@ -10,6 +10,8 @@ from trireme_operator.api import (
     JOB_LABEL,
     LABEL_INSTANCE,
     POD,
+    QUOTA_SHORT,
+    RESOURCE_QUOTA,
     WORKER_CLUSTER,
     WORKER_CRON_JOB,
     WORKER_GROUP,
@@ -84,6 +86,11 @@ class Store:
         ]
         return sorted(found, key=lambda group: str(group["metadata"]["name"]))
 
+    def quotas(self, namespace: str) -> list[Object]:
+        """Return the ResourceQuotas of a namespace."""
+        found = self._objects[RESOURCE_QUOTA.kind]
+        return [item for key, item in found.items() if key.namespace == namespace]
+
     def of_kind(self, kind: str) -> list[Object]:
         """Return all objects of a kind."""
         return list(self._objects[kind].values())
@@ -108,6 +115,23 @@ def _owners(item: Object) -> list[str]:
 
 def _version(item: Object | None) -> str | None:
     return item["metadata"].get("resourceVersion") if item else None
+
+
+def limited(quota: Object, before: Object | None, items: Iterable[Object]) -> list[Key]:
+    """Return those of a namespace to look at when its quota changed: all, or those that lack room if it was only used.
+
+    Args:
+        quota: the ResourceQuota, as it is or was.
+        before: as it was before; None if it is new.
+        items: clusters, groups and jobs.
+    """
+    only_used = before is not None and before["spec"] == quota["spec"] and before is not quota
+    return [
+        key_of(item)
+        for item in items
+        if item["metadata"]["namespace"] == quota["metadata"]["namespace"]
+        and (not only_used or any(one["type"] == QUOTA_SHORT for one in item.get("status", {}).get("conditions", [])))
+    ]
 
 
 def concerned(item: Object, borrowers: Iterable[Object]) -> set[Key]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from trireme_operator import metrics
 from trireme_operator.api import (
+    RESOURCE_QUOTA,
     SELECTOR,
     WATCHED,
     WORKER_CLUSTER,
@@ -18,12 +19,13 @@ from trireme_operator.api import (
     key_of,
 )
 from trireme_operator.client import FAILURES, ClusterClient
-from trireme_operator.store import Store, concerned
+from trireme_operator.store import Store, concerned, limited
 
 logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
-_OWN = (WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, WORKER_CRON_JOB)
+# Objects of users, who give them labels of their own.
+_OWN = (WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, WORKER_CRON_JOB, RESOURCE_QUOTA)
 
 
 class Watches:
@@ -86,9 +88,10 @@ class Watches:
         before = {key_of(item): item for item in self._store.of_kind(kind.kind)}
         for key in self._store.replace(kind.kind, items):
             item = self._store.get(key) or before[key]
-            self._ask_for(item)
+            self._ask_for(item, before.get(key))
 
     def _take(self, change: str, item: Object) -> None:
+        before = self._store.get(key_of(item))
         if change == "DELETED":
             self._store.remove(key_of(item))
             self._gone(item)
@@ -96,9 +99,14 @@ class Watches:
             self._store.put(item)
         else:
             return
-        self._ask_for(item)
+        self._ask_for(item, before)
 
-    def _ask_for(self, item: Object) -> None:
+    def _ask_for(self, item: Object, before: Object | None) -> None:
+        if item["kind"] == RESOURCE_QUOTA.kind:
+            for kind in (WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB):
+                for key in limited(item, before, self._store.of_kind(kind.kind)):
+                    self._ask(key)
+            return
         borrowers = [*self._store.of_kind(WORKER_JOB.kind), *self._store.of_kind(WORKER_GROUP.kind)]
         for key in concerned(item, borrowers):
             self._ask(key)

@@ -7,7 +7,7 @@ from trireme_operator.api import Object
 from trireme_operator.plan.conditions import find, moment
 from trireme_operator.plan.pods import Fields, Trouble, ended
 
-DRIVER = Fields("spec.driver.image", "spec.driver.resources")
+DRIVER = Fields("spec.driver.image", "spec.driver.resources", "spec.driver.priorityClassName")
 MOST = 10
 """So many failures are told, the last ones."""
 _OUTPUT_CHARACTERS = 1024

@@ -17,6 +17,8 @@ from trireme_operator.api import (
     LABEL_NAME,
     LABEL_PART_OF,
     PART_OF,
+    QUOTA_SHORT,
+    STATEFUL_SET,
     Key,
     Object,
     cluster_name,
@@ -26,7 +28,7 @@ from trireme_operator.api import (
     owner_reference,
 )
 from trireme_operator.engines import ENGINES, Adapter
-from trireme_operator.plan import rivals, scaling
+from trireme_operator.plan import quota, rivals, scaling
 from trireme_operator.plan.action import Delete, Plan
 from trireme_operator.plan.conditions import Condition, find, merge, moment, timestamp
 from trireme_operator.plan.difference import sealed
@@ -40,7 +42,8 @@ LOOK_CLOSER_SECONDS = 3.0
 """How long something may take to be ready before it is asked why it is not."""
 _CALM_SECONDS = 30.0
 _COPIED = ("image", "resources", "drainSeconds", "code", "env")
-_WORKER = Fields("spec.image", "spec.resources")
+_WORKER = Fields("spec.image", "spec.resources", "spec.values.priorityClassName")
+_WITH_PODS = {DEPLOYMENT.kind, STATEFUL_SET.kind}
 _PRUNED = {kind.kind: kind for kind in CHART_KINDS}
 
 
@@ -55,6 +58,7 @@ class Observed:
         has_control: whether its chart renders a control pod; not so when the broker is elsewhere.
         answers: whether the engine of a group's cluster answers; None for a cluster, whose own objects tell.
         scaling: what the autoscaler says; None if nothing yet.
+        short: what its namespace's quotas have no room for.
     """
 
     objects: dict[Key, Object]
@@ -63,6 +67,7 @@ class Observed:
     has_control: bool = True
     answers: bool | None = None
     scaling: Scaling | None = None
+    short: Trouble | None = None
 
     @classmethod
     def of(cls, cluster: Object, objects: Iterable[Object], pods: Sequence[Object] = ()) -> "Observed":
@@ -218,6 +223,42 @@ def plan(cluster: Object, wanted: list[Object], observed: Observed, password: st
     )
 
 
+def control_fields(cluster: Object) -> Fields:
+    """Return where a cluster's control pod is set."""
+    engine = adapter(cluster)
+    control = f"{engine.name}.{engine.control}"
+    return Fields(engine.control_image, f"spec.{control}.resources", f"spec.values.{engine.control}.priorityClassName")
+
+
+def lacks_quota(
+    cluster: Object, wanted: Sequence[Object], pods: Sequence[Object], quotas: Sequence[Object]
+) -> Trouble | None:
+    """Say what a namespace's quotas have no room for, before a pod is refused: the size that is wanted, or the largest.
+
+    Args:
+        cluster: the WorkerCluster, or a complete group.
+        wanted: what its chart gave.
+        pods: the pods of the cluster.
+        quotas: the ResourceQuotas of its namespace.
+    """
+    autoscaling = cluster["spec"].get("autoscaling")
+    sizes = {"spec.replicas": desired_replicas(cluster)}
+    if autoscaling and scaling.is_on(cluster) and scaling.sets_size(cluster):
+        sizes["spec.autoscaling.maxReplicas"] = int(autoscaling["maxReplicas"])
+    for field, size in sizes.items():
+        to_come = []
+        for item in wanted:
+            if item["kind"] in _WITH_PODS:
+                count = size if key_of(item) == worker_key(cluster) else item["spec"].get("replicas", 1)
+                there = quota.there(pods, item["spec"]["selector"]["matchLabels"])
+                to_come.append(quota.Wanted(count - there, item["spec"]["template"]["spec"]))
+        if short := quota.shortage(quotas, to_come):
+            reason = "DesiredExceedsQuota" if field == "spec.replicas" else "MaximumExceedsQuota"
+            fix = f"raise the quota, or lower {field} or {_WORKER.resources}"
+            return Trouble(reason, f"{size} workers have no room: {short}: {fix}")
+    return None
+
+
 def taken(item: Object, cluster: Object) -> Trouble:
     """Say that an object's name is in use by something that is not this cluster's, or this group's."""
     this = "this group" if is_group(cluster) else "this cluster"
@@ -272,6 +313,8 @@ def status(cluster: Object, observed: Observed, now: datetime, problem: Trouble 
         conditions.append(active)
     if contended := rivals.condition(cluster, observed.scaling):
         conditions.append(contended)
+    if observed.short and not problem:
+        conditions.append(Condition(QUOTA_SHORT, True, observed.short.reason, observed.short.message))
     before = cluster.get("status", {}).get("conditions", [])
     sized = scaling.status(cluster, observed.scaling)
     return {
@@ -342,9 +385,9 @@ def _ready(cluster: Object, observed: Observed, problem: Trouble | None) -> Cond
         what = f"the {engine.control} of WorkerCluster {cluster_name(cluster)} is not ready: see its conditions"
         return _not_ready(Trouble("ClusterNotReady", what))
     if not (observed.answers or answers):
-        fields = Fields(engine.control_image, f"spec.{engine.name}.{engine.control}.resources")
+        fields = control_fields(cluster)
         pods = of_component(observed.pods, engine.control)
-        found = of_deployment(control) or of_pods(pods, fields) or observed.trouble
+        found = of_deployment(control, fields) or of_pods(pods, fields) or observed.trouble
         return _not_ready(found or Trouble("ControlNotReady", f"the {engine.control} is not ready yet"))
     if int(workers.get("status", {}).get("readyReplicas", 0)) == 0 and (desired > 0 or not workers):
         found = _workers_trouble(cluster, observed, workers)
@@ -357,7 +400,9 @@ def _not_ready(trouble: Trouble) -> Condition:
 
 
 def _workers_trouble(cluster: Object, observed: Observed, workers: Object) -> Trouble | None:
-    return of_deployment(workers) or of_pods(workers_among(observed.pods, cluster), _WORKER) or observed.trouble
+    return (
+        of_deployment(workers, _WORKER) or of_pods(workers_among(observed.pods, cluster), _WORKER) or observed.trouble
+    )
 
 
 def _progressing(cluster: Object, observed: Observed, problem: Trouble | None) -> Condition:

@@ -17,6 +17,7 @@ from trireme_operator.api import (
     LABEL_NAME,
     LABEL_PART_OF,
     PART_OF,
+    QUOTA_SHORT,
     WORKER_CLUSTER,
     WORKER_JOB,
     Object,
@@ -24,7 +25,7 @@ from trireme_operator.api import (
     owner_reference,
 )
 from trireme_operator.engines import Driver
-from trireme_operator.plan import attempts
+from trireme_operator.plan import attempts, quota
 from trireme_operator.plan.action import Delete, Patch, Plan
 from trireme_operator.plan.attempts import DRIVER
 from trireme_operator.plan.cluster import MANAGER, NO_WORKERS, adapter, look_again, offered_by, values
@@ -48,6 +49,7 @@ class Observed:
         output: the last lines of the last pod that ended; None if nobody asked for them.
         log: more of them, if there are more.
         trouble: what a closer look found, where no pod's status tells.
+        short: what its namespace's quotas have no room for.
     """
 
     cluster: Object | None
@@ -57,6 +59,7 @@ class Observed:
     output: str | None = None
     log: str | None = None
     trouble: Trouble | None = None
+    short: Trouble | None = None
 
 
 def cluster_name(job: Object) -> str:
@@ -246,6 +249,28 @@ def _script(job: Object) -> Object:
     )
 
 
+def lacks_quota(job: Object, driver: Object | None, pods: Sequence[Object], quotas: Sequence[Object]) -> Trouble | None:
+    """Say what a namespace's quotas have no room for, before the driver is refused.
+
+    Args:
+        job: the WorkerJob.
+        driver: its batch/v1 Job, if it is there.
+        pods: its driver's pods.
+        quotas: the ResourceQuotas of its namespace.
+    """
+    if pods or _is_over(driver) or job["spec"].get("suspend"):
+        return None
+    asked = job["spec"]["driver"]
+    containers = [{"resources": asked.get("resources", {})}]
+    spec = {"containers": containers, "priorityClassName": asked.get("priorityClassName", "")}
+    short = quota.shortage(quotas, [quota.Wanted(1, spec)])
+    if short is None:
+        return None
+    return Trouble(
+        "DriverExceedsQuota", f"the driver has no room: {short}: raise the quota, or lower {DRIVER.resources}"
+    )
+
+
 def log_name(job: Object) -> str:
     """Return the name of the ConfigMap with the end of a job's log, where that is more than its status holds."""
     return f"{job['metadata']['name']}-log"
@@ -424,6 +449,8 @@ def status(job: Object, observed: Observed, now: datetime, refusal: Trouble | No
     ]
     if observed.driver or refusal:
         conditions.append(_driver_running(job, observed, None if observed.driver else refusal))
+    if observed.short:
+        conditions.append(Condition(QUOTA_SHORT, True, observed.short.reason, observed.short.message))
     left = _start_seconds(job, observed, now)
     if is_true(driver, "Complete"):
         found["completionTime"] = counts.get("completionTime", stamp)

@@ -8,6 +8,8 @@ from trireme_operator.api import Object
 
 # The kubelet alternates between trying and backing off: one reason for both, lest conditions flap.
 _IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
+# In the words of the API server's admission plugin LimitRanger.
+_LIMIT_RANGE = re.compile(r"(minimum|maximum) \S+ usage per \S+ is|max limit to request ratio per")
 _START = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 
 # What the scheduler tried beyond, which helps nobody to find room.
@@ -19,10 +21,14 @@ _CRASHES = "often by code that comes from another Python version; compare that o
 
 @dataclass(frozen=True)
 class Fields:
-    """Where a pod's image and resources are set, such as `spec.image` and `spec.resources`."""
+    """Where a pod's image and resources are set, such as `spec.image` and `spec.resources`; its priority, too."""
 
     image: str
     resources: str
+    priority: str = "priorityClassName"
+
+
+_ANY = Fields("the image", "the resources")
 
 
 @dataclass(frozen=True)
@@ -87,18 +93,24 @@ def ended(terminated: Object, fields: Fields) -> str:
     return f"ended with exit code {terminated['exitCode']}" + (f": {lines[-1].strip()}" if lines else "")
 
 
-def not_made(message: str) -> Trouble:
+def not_made(message: str, fields: Fields = _ANY) -> Trouble:
     """Say why a controller can't make pods, from its event or condition; without names, which change with each try."""
     text = re.sub(r"^(Error creating|create Pod \S+ in StatefulSet \S+ failed error): ", "", message)
     text = re.sub(r'(pods|Pod) "[^"]*" is (forbidden|invalid): ', "", text)
     if "exceeded quota" in text:
-        return Trouble("QuotaExceeded", f"{text}: lower the resources, or raise the quota")
+        return Trouble("QuotaExceeded", f"{text}: lower {fields.resources}, or raise the quota")
+    if "must specify" in text:
+        return Trouble("FailedCreate", f"can't be made: {text}: set it in {fields.resources}")
+    if _LIMIT_RANGE.search(text):
+        return Trouble("LimitRangeViolated", f"{text}: change {fields.resources}, or the LimitRange")
+    if "no PriorityClass with name" in text:
+        return Trouble("FailedCreate", f"can't be made: {text}: create it, or correct {fields.priority}")
     return Trouble("FailedCreate", f"can't be made: {text}")
 
 
-def of_deployment(deployment: Object) -> Trouble | None:
+def of_deployment(deployment: Object, fields: Fields = _ANY) -> Trouble | None:
     """Return why a Deployment can't make its pods."""
     for condition in deployment.get("status", {}).get("conditions", []):
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            return not_made(condition.get("message", ""))
+            return not_made(condition.get("message", ""), fields)
     return None
