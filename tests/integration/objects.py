@@ -39,6 +39,17 @@ def job(name="mean", driver=None, **spec):
     }
 
 
+def cron_job(name="nightly", **spec):
+    """Return a WorkerCronJob whose jobs borrow the cluster `numbers`."""
+    template = {"spec": job()["spec"]}
+    return {
+        "apiVersion": "trireme.dev/v1alpha1",
+        "kind": "WorkerCronJob",
+        "metadata": {"name": name},
+        "spec": {"schedule": "@daily", "jobTemplate": template, **spec},
+    }
+
+
 def condition(item, type_):
     """Return an object's condition of a type, or an empty one."""
     for found in item.get("status", {}).get("conditions", []):

@@ -1,7 +1,7 @@
 """What can't be is refused at admission or told by a condition that names field and fix; good input recovers."""
 
 import pytest
-from objects import NOWHERE, cluster, condition, group, job, reason
+from objects import NOWHERE, cluster, condition, cron_job, group, job, reason
 
 from on_cluster import until
 
@@ -66,13 +66,30 @@ def limits(cpu="1", memory="2Gi"):
         (job(backoffLimit=-1), "spec.backoffLimit in body should be greater than or equal to 0"),
         (job(activeDeadlineSeconds=0), "spec.activeDeadlineSeconds in body should be greater than or equal to 1"),
         (job(driver={"script": "x" * 70000}), "spec.driver.script: Too long"),
+        (job(startDeadlineSeconds=0), "spec.startDeadlineSeconds in body should be greater than or equal to 1"),
+        (
+            job(driver={"script": "1", "tolerations": [{"effect": "Never"}]}),
+            'spec.driver.tolerations[0].effect: Unsupported value: "Never"',
+        ),
+        (cron_job(schedule="TZ=UTC 0 0 * * *"), "TZ or CRON_TZ in schedule is not supported: use timeZone"),
+        (cron_job(timeZone="local"), "timeZone must be a zone of the IANA database"),
+        (cron_job(concurrencyPolicy="Queue"), 'spec.concurrencyPolicy: Unsupported value: "Queue"'),
+        (cron_job(name="n" * 37), "metadata.name"),
+        (
+            cron_job(jobTemplate={"spec": {"driver": {"command": ["true"]}}}),
+            "give either clusterRef or clusterTemplate",
+        ),
+        (
+            cron_job(jobTemplate={"spec": {**job()["spec"], "driver": {}}}),
+            "give either script, or code, or command",
+        ),
     ],
 )
 def test_refused_at_admission(kubectl, item, message):
     with pytest.raises(AssertionError) as refusal:
         kubectl.apply(item)
     assert message in str(refusal.value)
-    assert kubectl("get", "wc,wg,wj", "--output=name").strip() == ""
+    assert kubectl("get", "wc,wg,wj,wcj", "--output=name").strip() == ""
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """An operator that dies after any single API write leaves nothing that the next one does not bring to the same end."""
 
 import asyncio
+import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -208,6 +210,90 @@ def test_a_job_with_a_cluster_of_its_own_from_start_to_end(kubectl):
 
     writes = survives(kubectl, begin=lambda: kubectl.apply(job), done=done, names=["wj/mean"], clear=clear)
     assert {"create", "apply", "write_status", "delete", "record"} <= set(writes)
+
+
+SMALL = {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "10m"}}
+
+
+@pytest.mark.parametrize("suspend", [True, False])
+def test_suspending_and_resuming_a_job(kubectl, suspend):
+    """Its driver waits for a node that there is not, so that nothing but the operator moves on."""
+    broker = {"engine": "celery", "replicas": 0, "celery": {"broker": {"resources": SMALL}}}
+    driver = {"command": ["true"], "resources": SMALL, "nodeSelector": NOWHERE["nodeSelector"]}
+    item = {
+        "apiVersion": "trireme.dev/v1alpha1",
+        "kind": "WorkerJob",
+        "metadata": {"name": "mean"},
+        "spec": {"clusterTemplate": {"spec": broker}, "driver": driver},
+    }
+
+    def has_driver():
+        return "mean-driver" in kubectl("get", "jobs", "--output=name")
+
+    def set_to(value):
+        def stands():
+            driver_stands = kubectl.get("job/mean-driver")["spec"].get("suspend", False) is value
+            cluster_stands = kubectl.get("wc/mean")["spec"]["suspend"] is value
+            of_job = reconciled(kubectl, "wj/mean", Suspended=str(value))
+            return driver_stands and cluster_stands and of_job() and reconciled(kubectl, "wc/mean")()
+
+        kubectl("patch", "wj/mean", "--type=merge", f"--patch={json.dumps({'spec': {'suspend': value}})}")
+        return stands
+
+    kubectl.apply(item)
+    operate(kubectl.namespace, has_driver)
+    if not suspend:
+        operate(kubectl.namespace, set_to(True))
+    done = [None]
+
+    def begin():
+        done[0] = set_to(suspend)
+
+    writes = survives(
+        kubectl,
+        begin=begin,
+        done=lambda: done[0](),
+        names=["wj/mean", "wc/mean"],
+        clear=lambda: operate(kubectl.namespace, set_to(not suspend)),
+    )
+    assert {"apply", "patch", "write_status"} <= set(writes)
+
+
+def test_a_job_by_schedule_is_made_once(kubectl):
+    """Its time was the first day of this year; the job waits for a cluster that there is not."""
+    spec = {
+        "schedule": "0 0 1 1 *",
+        "suspend": True,
+        "jobTemplate": {"spec": {"clusterRef": {"name": "nowhere"}, "driver": {"command": ["true"]}}},
+    }
+    year = datetime.now(UTC).year
+    name = f"wj/yearly-{int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) // 60}"
+    long_ago = json.dumps({"status": {"lastScheduleTime": f"{year - 1}-01-01T00:00:00Z"}})
+
+    def begin():
+        kubectl.apply(
+            {
+                "apiVersion": "trireme.dev/v1alpha1",
+                "kind": "WorkerCronJob",
+                "metadata": {"name": "yearly"},
+                "spec": spec,
+            }
+        )
+        kubectl("patch", "wcj/yearly", "--subresource=status", "--type=merge", f"--patch={long_ago}")
+        kubectl("patch", "wcj/yearly", "--type=merge", '--patch={"spec": {"suspend": false}}')
+
+    def done():
+        active = kubectl.get("wcj/yearly").get("status", {}).get("active", [])
+        jobs = kubectl("get", "wj", "--output=name").split()
+        assert len(jobs) <= 1
+        return len(active) == 1 and jobs and reconciled(kubectl, name, ClusterReady="False")()
+
+    def clear():
+        kubectl("delete", "wcj/yearly", "--wait")
+        until(lambda: not kubectl("get", "wj", "--output=name").strip())
+
+    writes = survives(kubectl, begin=begin, done=done, names=["wcj/yearly", name], clear=clear)
+    assert {"create", "write_status", "record"} <= set(writes)
 
 
 def test_nothing_is_written_while_nothing_changes(kubectl):

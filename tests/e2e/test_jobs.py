@@ -1,0 +1,262 @@
+"""Jobs that are tried again, wait for too long, are suspended, started by a schedule, short of quota, or preempted."""
+
+import json
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+
+from on_cluster import CONTEXT, TOP, Kubectl, run, until
+
+SAMPLES = TOP / "manifests" / "samples" / "jobs"
+SMALL = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "20m", "memory": "64Mi"}}
+BROKER = {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "20m"}}
+SLOT = "trireme.dev/e2e-slot"
+"""A resource of one node alone, of which there is one."""
+NODE = "trireme-worker"
+# The first driver waits until it is ended; what the broker holds tells the next one that it is not the first.
+WAITS = """
+import os, threading, redis
+attempts = redis.Redis.from_url(os.environ["CELERY_BROKER_URL"]).incr(os.environ["HOSTNAME"].rpartition("-")[0])
+print("attempt", attempts)
+if attempts == 1:
+    threading.Event().wait()
+"""
+
+
+def resource(kind, name, spec):
+    return {"apiVersion": "trireme.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def job(name, driver, **spec):
+    if "clusterTemplate" not in spec:
+        spec.setdefault("clusterRef", {"name": "tasks"})
+    return resource("WorkerJob", name, {"driver": {"resources": SMALL, **driver}, **spec})
+
+
+def condition(item, type_):
+    found = [one for one in item.get("status", {}).get("conditions", []) if one["type"] == type_]
+    return found[0] if found else {}
+
+
+TASKS = resource(
+    "WorkerCluster", "tasks", {"engine": "celery", "replicas": 0, "celery": {"broker": {"resources": BROKER}}}
+)
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """Lend a namespace with a broker in it, for jobs that need no more; all start side by side."""
+    kubectl = Kubectl(f"jobs-{uuid.uuid4().hex[:6]}")
+    kubectl("create", "namespace", kubectl.namespace)
+    kubectl.apply(TASKS)
+    kubectl("apply", f"--filename={SAMPLES / 'retries.yaml'}")
+    kubectl.apply(
+        job("evicted", {"script": WAITS}),
+        job("no-image", {"script": "print(1)", "image": "trireme/nowhere:1"}, startDeadlineSeconds=20),
+        job("no-cluster", {"script": "print(1)"}, clusterRef={"name": "nowhere"}, startDeadlineSeconds=3),
+    )
+    yield kubectl
+    kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
+
+
+def driver_of(kubectl, name):
+    """Return the name of a job's driver pod that waits."""
+
+    def waiting():
+        pods = kubectl.get("pods", f"--selector=trireme.dev/job={name},app.kubernetes.io/component=driver")["items"]
+        running = [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] == "Running"]
+        return next((pod for pod in running if "attempt 1" in kubectl("logs", pod, check=False)), None)
+
+    return until(waiting, seconds=90)
+
+
+def test_an_eviction_is_no_failure_of_the_driver(shared):
+    """With a backoffLimit of 0, one that counted would end the job."""
+    pod = driver_of(shared, "evicted")
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+    path = f"/api/v1/namespaces/{shared.namespace}/pods/{pod}/eviction"
+    shared("create", f"--raw={path}", "--filename=-", stdin=json.dumps(eviction))
+    shared.wait("wj/evicted", "condition=Complete")
+    status = shared.get("wj/evicted")["status"]
+    assert (status["attempts"], status["disruptions"], status["output"]) == (2, 1, "attempt 2")
+    (failure,) = status["failures"]
+    assert (failure["reason"], failure["counted"], failure["pod"]) == ("EvictionByEvictionAPI", False, pod)
+
+
+def test_a_failure_of_the_driver_is_told_and_tried_again(shared):
+    shared.wait("wj/retries", "condition=Complete")
+    status = shared.get("wj/retries")["status"]
+    assert (status["attempts"], status["output"]) == (2, "2 attempts")
+    (failure,) = status["failures"]
+    assert (failure["attempt"], failure["reason"], failure["counted"]) == (1, "DriverFailed", True)
+    assert "ConnectionError: the database does not answer" in failure["message"]
+    assert "disruptions" not in status
+
+
+@pytest.mark.parametrize(("name", "reason"), [("no-image", "ImagePullBackOff"), ("no-cluster", "NotFound")])
+def test_a_driver_waits_no_longer_than_it_may(shared, name, reason):
+    shared.wait(f"wj/{name}", "condition=Failed")
+    failed = condition(shared.get(f"wj/{name}"), "Failed")
+    assert failed["reason"] == "StartDeadlineExceeded"
+    assert reason in failed["message"]
+    # Nothing goes on waiting.
+    until(lambda: not shared("get", f"job/{name}-driver", "--ignore-not-found", "--output=name").strip())
+
+
+def test_a_long_log_is_kept_when_its_pod_is_gone(shared):
+    shared.apply(job("talks", {"script": "for n in range(200): print('line', n)"}))
+    shared.wait("wj/talks", "condition=Complete")
+    shared("delete", "job/talks-driver", "--wait")
+    assert shared.get("wj/talks")["status"]["output"].splitlines() == [f"line {n}" for n in range(190, 200)]
+    log = shared.get("configmap/talks-log")["data"]["driver.log"]
+    assert log.splitlines() == [f"line {n}" for n in range(200)]
+
+
+def test_suspended_in_the_middle_and_resumed(kubectl):
+    """The workers and the driver go, the scheduler and what it knows stays; the driver starts anew."""
+    script = """
+import threading
+from distributed import Client
+with Client() as client:
+    attempts = client.get_metadata(["attempts"], 0) + 1
+    client.set_metadata(["attempts"], attempts)
+    print("attempt", attempts)
+    if attempts == 1:
+        threading.Event().wait()
+    print(client.submit(sum, [1, 2, 3]).result())
+"""
+    control = {"scheduler": {"resources": SMALL}}
+    spec = {"engine": "dask", "replicas": 1, "resources": SMALL, "dask": control, "drainSeconds": 5}
+    kubectl.apply(job("it", {"script": script}, clusterTemplate={"spec": spec}))
+    driver_of(kubectl, "it")
+    kubectl("patch", "wj/it", "--type=merge", '--patch={"spec": {"suspend": true}}')
+
+    def pods():
+        found = kubectl.get("pods")["items"]
+        return sorted(pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in found)
+
+    until(lambda: pods() == ["scheduler"], seconds=90)
+    assert kubectl.get("wj/it")["status"]["state"] == "Suspended"
+    kubectl("patch", "wj/it", "--type=merge", '--patch={"spec": {"suspend": false}}')
+    kubectl.wait("wj/it", "condition=Complete")
+    status = kubectl.get("wj/it")["status"]
+    assert status["output"] == "attempt 2\n6"
+    assert "failures" not in status
+    until(lambda: not kubectl("get", "wc", "--output=name").strip())
+
+
+def test_a_job_survives_that_its_driver_is_preempted(shared):
+    """The driver has the only slot there is, until a pod of a higher priority wants it."""
+    names = {level: f"{shared.namespace}-{level}" for level in ("low", "high")}
+    try:
+        for value, (_, name) in enumerate(names.items(), start=1):
+            run("kubectl", f"--context={CONTEXT}", "create", "priorityclass", name, f"--value={value}")
+        path = SLOT.replace("/", "~1")
+        patch = [{"op": "add", "path": f"/status/{kind}/{path}", "value": "1"} for kind in ("capacity", "allocatable")]
+        shared("patch", "node", NODE, "--subresource=status", "--type=json", f"--patch={json.dumps(patch)}")
+        slot = {**SMALL, "limits": {**SMALL["limits"], SLOT: "1"}}
+        driver = {"script": WAITS, "resources": slot, "priorityClassName": names["low"]}
+        shared.apply(job("preempted", driver))
+        pod = driver_of(shared, "preempted")
+        urgent = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "urgent"},
+            "spec": {
+                "priorityClassName": names["high"],
+                "restartPolicy": "Never",
+                "terminationGracePeriodSeconds": 0,
+                "containers": [
+                    {
+                        "name": "it",
+                        "image": "trireme/celery:dev",
+                        "imagePullPolicy": "IfNotPresent",
+                        "command": ["true"],
+                        "resources": {"limits": {SLOT: "1", "cpu": "100m", "memory": "64Mi"}},
+                    }
+                ],
+            },
+        }
+        shared.apply(urgent)
+        shared.wait("wj/preempted", "condition=Complete")
+        assert shared.get("pod/urgent")["status"]["phase"] == "Succeeded"
+        status = shared.get("wj/preempted")["status"]
+        assert (status["attempts"], status["disruptions"], status["output"]) == (2, 1, "attempt 2")
+        (failure,) = status["failures"]
+        assert (failure["reason"], failure["counted"], failure["pod"]) == ("PreemptionByScheduler", False, pod)
+    finally:
+        patch = [{"op": "remove", "path": f"/status/{kind}/{path}"} for kind in ("capacity", "allocatable")]
+        shared("patch", "node", NODE, "--subresource=status", "--type=json", f"--patch={json.dumps(patch)}")
+        run("kubectl", f"--context={CONTEXT}", "delete", "priorityclass", *names.values())
+
+
+def test_quotas_are_seen_before_they_bite(kubectl):
+    kubectl("create", "quota", "team", "--hard=pods=2,limits.memory=600Mi")
+    spec = {"engine": "dask", "replicas": 0, "resources": SMALL, "dask": {"scheduler": {"resources": SMALL}}}
+    spec["autoscaling"] = {"minReplicas": 0, "maxReplicas": 3}
+    kubectl.apply(resource("WorkerCluster", "numbers", spec))
+    short = until(lambda: condition(kubectl.get("wc/numbers"), "QuotaShort"))
+    assert (short["status"], short["reason"]) == ("True", "MaximumExceedsQuota")
+    assert "3 workers have no room: ResourceQuota team: limits.memory: " in short["message"]
+    assert "spec.autoscaling.maxReplicas" in short["message"]
+    # Nothing was refused: there is room for what is there now.
+    kubectl.wait("wc/numbers", "condition=Ready")
+    assert "QuotaShort" in kubectl("describe", "wc/numbers")
+    kubectl("patch", "quota/team", "--type=merge", '--patch={"spec": {"hard": {"pods": "9", "limits.memory": "2Gi"}}}')
+    until(lambda: not condition(kubectl.get("wc/numbers"), "QuotaShort"))
+
+
+def test_a_limit_range_is_told_by_the_field_that_it_is_about(kubectl):
+    limits = [{"type": "Container", "max": {"memory": "128Mi"}, "min": {"memory": "16Mi"}}]
+    kubectl.apply(
+        {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "team"}, "spec": {"limits": limits}},
+        TASKS,
+        resource("WorkerCluster", "large", {"engine": "dask", "replicas": 1, "resources": SMALL}),
+        job("it", {"command": ["true"]}),
+    )
+
+    def told(name, type_, field):
+        def question():
+            found = condition(kubectl.get(name), type_)
+            return found.get("reason") == "LimitRangeViolated" and field in found["message"]
+
+        until(question)
+
+    told("wc/large", "Ready", "spec.dask.scheduler.resources")
+    told("wc/large", "Progressing", "change spec.resources")
+    told("wj/it", "DriverRunning", "spec.driver.resources")
+
+
+def test_a_job_by_schedule(kubectl):
+    """The sample runs each minute; as if the last time had been long ago, it runs at once."""
+    kubectl("apply", f"--filename={SAMPLES / 'cron.yaml'}")
+    long_ago = {"status": {"lastScheduleTime": "2026-01-01T00:00:00Z"}}
+    kubectl("patch", "wcj/every-minute", "--subresource=status", "--type=merge", f"--patch={json.dumps(long_ago)}")
+    (name,) = until(lambda: kubectl("get", "wj", "--output=name").split())
+    minute = int(name.rpartition("-")[2])
+    assert 0 <= datetime.now(UTC).timestamp() // 60 - minute <= 2
+    kubectl.wait(name, "condition=Complete")
+    until(lambda: "lastSuccessfulTime" in kubectl.get("wcj/every-minute")["status"])
+    status = kubectl.get("wcj/every-minute")["status"]
+    assert status["lastScheduleTime"] == datetime.fromtimestamp(minute * 60, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    columns = kubectl("get", "wcj").splitlines()[0].split()
+    assert columns == ["NAME", "SCHEDULE", "TIMEZONE", "SUSPEND", "ACTIVE", "LAST", "SCHEDULE", "AGE"]
+    described = kubectl("describe", "wcj/every-minute").partition("Events:")[2]
+    assert "SuccessfulCreate" in described
+    kubectl("delete", "wcj/every-minute", "--wait")
+    until(lambda: not kubectl("get", "wj,wc,jobs", "--output=name").strip())
+
+
+def test_a_schedule_that_means_nothing(kubectl):
+    template = {"spec": {"clusterRef": {"name": "tasks"}, "driver": {"command": ["true"]}}}
+    wrong = {"schedule": "61 * * * *", "jobTemplate": template}
+    kubectl.apply(resource("WorkerCronJob", "it", wrong))
+    until(lambda: condition(kubectl.get("wcj/it"), "Ready").get("reason") == "InvalidSchedule")
+    assert "spec.schedule" in condition(kubectl.get("wcj/it"), "Ready")["message"]
+    kubectl("patch", "wcj/it", "--type=merge", '--patch={"spec": {"schedule": "@daily", "timeZone": "Mars/Olympus"}}')
+    until(lambda: condition(kubectl.get("wcj/it"), "Ready").get("reason") == "UnknownTimeZone")
+    for change in ({"schedule": "TZ=UTC 0 0 * * *"}, {"timeZone": "Local"}):
+        patch = json.dumps({"spec": change})
+        with pytest.raises(AssertionError, match=r"use timeZone|zone of the IANA database"):
+            kubectl("patch", "wcj/it", "--type=merge", f"--patch={patch}")
