@@ -448,7 +448,7 @@ def status(job: Object, observed: Observed, now: datetime, refusal: Trouble | No
         else Condition("Suspended", False, "NotSuspended", "spec.suspend is false"),
     ]
     if observed.driver or refusal:
-        conditions.append(_driver_running(job, observed, None if observed.driver else refusal))
+        conditions.append(_driver_running(job, observed, None if observed.driver else refusal, failures))
     if observed.short:
         conditions.append(Condition(QUOTA_SHORT, True, observed.short.reason, observed.short.message))
     left = _start_seconds(job, observed, now)
@@ -493,19 +493,23 @@ def _duration(length: timedelta) -> str:
     return f"{seconds}s"
 
 
-def _driver_running(job: Object, observed: Observed, refusal: Trouble | None) -> Condition:
+def _driver_running(job: Object, observed: Observed, refusal: Trouble | None, failures: Sequence[Object]) -> Condition:
     """Say how the newest driver pod fares: why it does not run, if it does not."""
     if job["spec"].get("suspend"):
         return Condition("DriverRunning", False, "Stopped", "spec.suspend holds the driver")
-    failed = attempts.of(job, observed.pods[-1]) if observed.pods else None
-    trouble = refusal or failed or of_pods(observed.pods[-1:], DRIVER) or observed.trouble
-    if trouble:
+    pod = observed.pods[-1] if observed.pods else {"metadata": {"name": ""}}
+    name, phase = pod["metadata"]["name"], pod.get("status", {}).get("phase")
+    if not refusal and failures and failures[-1]["pod"] == name:
+        last = failures[-1]
+        return Condition("DriverRunning", False, last["reason"], f"attempt {last['attempt']}: {last['message']}")
+    # Its phase follows.
+    over = phase in ("Succeeded", "Failed") or attempts.terminated(pod)
+    if not over and (trouble := refusal or of_pods(observed.pods[-1:], DRIVER) or observed.trouble):
         return Condition("DriverRunning", False, trouble.reason, trouble.message)
-    phase = observed.pods[-1].get("status", {}).get("phase") if observed.pods else None
+    if over:
+        return Condition("DriverRunning", False, "Ended", f"pod {name} has ended")
     if phase == "Running":
-        return Condition("DriverRunning", True, "Running", f"pod {observed.pods[-1]['metadata']['name']} runs")
-    if phase in ("Succeeded", "Failed"):
-        return Condition("DriverRunning", False, "Ended", f"pod {observed.pods[-1]['metadata']['name']} has ended")
+        return Condition("DriverRunning", True, "Running", f"pod {name} runs")
     return Condition("DriverRunning", False, "Starting", "the driver's pod starts")
 
 

@@ -109,7 +109,8 @@ def test_why_a_driver_failed(failed: Object, reason: str, words: str, counted: b
     assert words in one["message"]
     assert told.get("disruptions", 0) == (not counted)
     running = conditions(told)["DriverRunning"]
-    assert (running["status"], running["reason"], running["message"]) == ("False", reason, one["message"])
+    assert (running["status"], running["reason"]) == ("False", reason)
+    assert running["message"] == f"attempt 1: {one['message']}"
 
 
 @pytest.mark.parametrize(
@@ -123,6 +124,12 @@ def test_why_a_driver_failed(failed: Object, reason: str, words: str, counted: b
 )
 def test_what_has_not_failed(going: Object) -> None:
     assert "failures" not in status(job(), Observed(READY, driver=batch_job(active=1), pods=[going]), NOW)
+
+
+def test_a_driver_whose_container_has_ended_has_ended() -> None:
+    """Its phase, which tells how, follows: no other reason in between."""
+    seen = Observed(READY, driver=batch_job(active=1), pods=[pod(phase="Running", code=1)])
+    assert conditions(status(job(), seen, NOW))["DriverRunning"]["reason"] == "Ended"
 
 
 def test_what_batch_v1_counts_is_what_is_told_as_counted() -> None:

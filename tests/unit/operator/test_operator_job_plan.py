@@ -749,7 +749,7 @@ UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedul
             [pod(phase="Running", conditions=[{**UNSCHEDULABLE, "status": "True"}])],
             ("True", "Running", "pod mean-driver-x runs"),
         ),
-        ([pod(phase="Failed", state=ended(137, "OOMKilled"))], ("False", "OOMKilled", OOM)),
+        ([pod(phase="Failed", state=ended(137, "OOMKilled"))], ("False", "OOMKilled", f"attempt 1: {OOM}")),
         (
             [pod(phase="Succeeded", state=ended(0, "Completed"))],
             ("False", "Ended", "pod mean-driver-x has ended"),
