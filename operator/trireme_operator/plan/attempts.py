@@ -34,14 +34,18 @@ def failures(job: Object, pods: Iterable[Object], stamp: str) -> list[Object]:
     Args:
         job: the WorkerJob, with the status that tells of the earlier ones.
         pods: its driver's pods, oldest first.
-        stamp: the time, for those of which nothing tells when they ended.
+        stamp: the time, for those of which nothing tells when they were made.
     """
     before = job.get("status", {}).get("failures", [])
-    known, number = {one["pod"] for one in before}, before[-1]["attempt"] if before else 0
+    known, number, since = {one["pod"] for one in before}, 0, ""
+    if before:
+        number, since = before[-1]["attempt"], before[-1]["time"]
     found = []
     for pod in pods:
         name, trouble = pod["metadata"]["name"], of(job, pod)
-        if trouble is None or name in known:
+        made = pod["metadata"].get("creationTimestamp", stamp)
+        # One is made after the end of another. Those before the last that is told were told, though not any more.
+        if trouble is None or name in known or made < since:
             continue
         number += 1
         one = {
@@ -49,7 +53,7 @@ def failures(job: Object, pods: Iterable[Object], stamp: str) -> list[Object]:
             "pod": name,
             "reason": trouble.reason,
             "message": trouble.message[:_MESSAGE_CHARACTERS],
-            "time": _end(pod) or stamp,
+            "time": _end(pod) or made,
             "counted": of_disruption(pod) is None,
         }
         if last_words := said(pod)[-_OUTPUT_CHARACTERS:]:
@@ -114,7 +118,7 @@ def _suspended(job: Object, pod: Object) -> bool:
     if job["spec"].get("suspend"):
         return True
     resumed = find(job, "Suspended")
-    if resumed is None or resumed["lastTransitionTime"] == job["metadata"].get("creationTimestamp"):
+    if resumed is None:
         return False
     grace = timedelta(seconds=pod["metadata"].get("deletionGracePeriodSeconds", 0))
     return moment(pod["metadata"]["deletionTimestamp"]) - grace <= moment(resumed["lastTransitionTime"])

@@ -158,10 +158,17 @@ def test_failures_are_told_once_and_in_order() -> None:
 
 
 def test_only_the_last_failures_are_told() -> None:
-    pods = [pod(f"p{number}", code=1, said="x" * 3000, deleted="") for number in range(attempts.MOST + 3)]
+    pods = []
+    for number in range(attempts.MOST + 3):
+        one = pod(f"p{number}", code=1, said="x" * 3000)
+        one["metadata"]["creationTimestamp"] = stamp(10 * number)
+        one["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = stamp(10 * number + 5)
+        pods.append(one)
     told = status(job(), Observed(READY, driver=batch_job(), pods=pods), NOW)
     STATUS["WorkerJob"].validate(told)
     assert [one["attempt"] for one in told["failures"]] == list(range(4, attempts.MOST + 4))
+    # Those that are told no more, and whose pods are there still, are not told anew.
+    assert status(job(status=told), Observed(READY, driver=batch_job(), pods=pods), NOW) == told
 
 
 @pytest.mark.parametrize(
@@ -223,9 +230,14 @@ WAITS_NOW: Object = {"waitingSince": STAMP, "conditions": []}
         (WAITS_NOW, {}, Observed(READY, driver=batch_job(condition("Complete", "True"))), None),
         # Its turn to be tried again has not come: unless something keeps it from coming.
         (WAITS_NOW, {}, Observed(READY, driver=batch_job(), pods=[pod(code=1)]), None),
-        ({**WAITS_NOW, "failures": [{"pod": "a", "attempt": 1}]}, {}, Observed(READY, driver=batch_job()), None),
         (
-            {**WAITS_NOW, "failures": [{"pod": "a", "attempt": 1}]},
+            {**WAITS_NOW, "failures": [{"pod": "a", "attempt": 1, "time": EARLIER}]},
+            {},
+            Observed(READY, driver=batch_job()),
+            None,
+        ),
+        (
+            {**WAITS_NOW, "failures": [{"pod": "a", "attempt": 1, "time": EARLIER}]},
             {},
             Observed(READY, driver=batch_job(), trouble=Trouble("QuotaExceeded", "x")),
             STAMP,
