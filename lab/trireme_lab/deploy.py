@@ -79,7 +79,7 @@ def metrics_server(log: Log, kubectl: Path) -> None:
 def operator(log: Log, helm: Path) -> None:
     """Install or upgrade the operator by its chart; its pods are replaced when its image changed."""
     # Also what was changed by hand since, such as its scale, becomes again what the chart says; Helm 3 does so unasked.
-    force = [] if log.run(helm, "version", "--short").startswith("v3.") else ["--force-conflicts"]
+    force = [] if log.run(helm, "version", "--short").startswith("v3.") else ["--force-conflicts", "--take-ownership"]
     log.run(
         *(helm, f"--kube-context={CONTEXT}", "upgrade", RELEASE, paths.CHARTS / "trireme", "--install"),
         *(f"--namespace={NAMESPACE}", "--create-namespace", "--reset-values", *force),

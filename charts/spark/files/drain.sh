@@ -26,7 +26,7 @@ others() {
 
 # Tell, by its process, what an executor has to look forward to:
 # "followed" if there is another one of its application on a worker that stays, "alone" if there is none yet,
-# "new" if its driver has not seen it, "unknown" if it may be that nobody follows.
+# "unknown" if it has no blocks yet, or if it may be that nobody follows.
 outlook() {
     driver= app= id= last=
     while IFS= read -r -d '' word; do
@@ -44,11 +44,9 @@ outlook() {
     if [ "${answer##*$'\n'}" = busy ]; then
         # The first answer takes seconds.
         echo alone
-    elif [ -z "$listed" ]; then
-        # The driver has no user interface, or another port for it. Executors are with their drivers in seconds.
-        [ $(($(date +%s) - $(stat -c %Y "/proc/$1"))) -lt 30 ] && echo new || echo unknown
     elif ! grep -qx "$id $POD_IP" <<<"$listed"; then
-        echo new
+        # The driver has not seen it, or has no user interface, or another port for it.
+        echo unknown
     elif staying=$(others ALIVE); then
         sed -n '/^driver /! s/.* //p' <<<"$listed" | grep -qxF "$staying" && echo followed || echo alone
     else
@@ -65,17 +63,14 @@ while
 do
     sleep 0.2
 done
-# It is stopped until one has come: the master starts one for each that it takes for leaving.
+# It is stopped until one has come: the master starts one for each that it takes for leaving. Only the driver may tell an
+# executor to leave: one that is asked by a signal, too, ends at once, by an error. One that the driver does not know yet is
+# told when it comes to it (spark.scheduler.maxRetainedUnknownDecommissionExecutors).
 stopped=
-asked=" "
 for pid in $found; do
     case $(outlook "$pid") in
-        # Nobody else would tell it. It tells its driver, or ends, where it is not that far.
-        new) kill -PWR "$pid" ;;
         alone | followed) kill -STOP "$pid" && stopped="$stopped $pid" ;;
     esac
-    # The driver tells the others; and one that is told and then asked as well ends at once, by an error.
-    asked="$asked$pid "
 done
 kill -PWR 1
 # Those that leave in the same moment are to be seen leaving, lest they count on each other: this one by then, and
@@ -87,10 +82,6 @@ fi
 while find_executors; [ "$found" ]; do
     set -- $found
     echo "{\"trireme\": {\"executors\": $#}}" >"$told"
-    for pid; do
-        # The worker started it when it was about to leave: nobody else would tell it.
-        case $asked in *" $pid "*) ;; *) kill -PWR "$pid"; asked="$asked$pid " ;; esac
-    done
     still=
     for pid in $stopped; do
         if [ $SECONDS -lt $patience ] && [ "$(outlook "$pid")" = alone ]; then
