@@ -193,6 +193,103 @@ _TOLERATIONS = _list(
 )
 
 
+# What the charts and the operator mount themselves.
+_RESERVED = ("tmp", "scripts", "conf", "code", "script", "spill")
+# All that Pod Security "restricted" lets a pod have.
+_SOURCES = {
+    "persistentVolumeClaim": "a claim by its name, claimName",
+    "configMap": "files from a ConfigMap",
+    "secret": "files from a Secret",
+    "emptyDir": "an empty folder of the pod's own",
+    "ephemeral": "a claim of the pod's own, by its template",
+    "projected": "files from several of these",
+    "downwardAPI": "files about the pod",
+    "csi": "a volume of a CSI driver, such as object storage",
+}
+
+
+def _volumes(whose: str) -> dict[str, Schema]:
+    return {
+        "volumes": _list(
+            f"Volumes of {whose}, as in a pod: a claim for files that outlive pods, for one.",
+            {
+                "type": "object",
+                "required": ["name"],
+                "properties": {
+                    "name": _string("The volume's name.", minLength=1, maxLength=63),
+                    **{source: _free(f"As a pod's volume has it: {what}.") for source, what in _SOURCES.items()},
+                },
+            },
+            16,
+            **{
+                "x-kubernetes-validations": [
+                    _rule(
+                        f"self.all(volume, !(volume.name in {list(_RESERVED)}))",
+                        f"{', '.join(_RESERVED)} are names of volumes that are there already: choose others",
+                    ),
+                    _rule(
+                        "self.all(volume, self.exists_one(other, other.name == volume.name))",
+                        "each volume needs a name of its own",
+                    ),
+                ]
+            },
+        ),
+        "volumeMounts": _list(
+            "Where they are mounted, as in a container.",
+            {
+                "type": "object",
+                "required": ["name", "mountPath"],
+                "properties": {
+                    "name": _string("Name of a volume of the list above.", minLength=1, maxLength=63),
+                    "mountPath": _string("Where.", pattern="^/", maxLength=1024),
+                    "subPath": _string("Which folder of the volume.", maxLength=1024),
+                    "readOnly": {"type": "boolean", "description": "Whether nobody may write there."},
+                },
+            },
+            16,
+        ),
+    }
+
+
+_MOUNTED = _rule(
+    "!has(self.volumeMounts) || self.volumeMounts.all(mount,"
+    " has(self.volumes) && self.volumes.exists(volume, volume.name == mount.name))",
+    "volumeMounts: each needs the name of one of volumes",
+)
+
+
+def _placement() -> Schema:
+    labels = {"type": "string", "maxLength": 63, "pattern": r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"}
+    return _object(
+        "Workers near their data; stands for an affinity and a topologySpreadConstraint. Drivers get the affinity.",
+        {
+            "mode": {
+                "type": "string",
+                "enum": ["Preferred", "Required"],
+                "default": "Preferred",
+                "description": "Whether workers may run elsewhere, or less evenly, where there is no room.",
+            },
+            "nodeLabels": _map("Labels of the nodes that have the data.", labels, 16),
+            "podLabels": _map(
+                "Labels of pods of this namespace that serve the data: workers go to their nodes.", labels, 16
+            ),
+            "spread": {
+                "type": "string",
+                "enum": ["Nodes", "Zones"],
+                "description": "Over what workers are spread evenly; as Kubernetes does by itself if left out.",
+            },
+        },
+        **{
+            "x-kubernetes-validations": [
+                _rule(
+                    "has(self.nodeLabels) || has(self.podLabels) || has(self.spread)",
+                    "give nodeLabels, podLabels or spread",
+                )
+            ]
+        },
+    )
+
+
 def _direction(which: str, default: str) -> Schema:
     return _object(
         f"How the cluster may {which}; {default}",
@@ -376,6 +473,8 @@ def _cluster_spec(fixed: bool = True) -> Schema:
             ),
             "code": _code(),
             "env": {**_ENV, "description": "Environment variables of the workers, as in a pod."},
+            **_volumes("workers and drivers"),
+            "placement": _placement(),
             "suspend": {
                 "type": "boolean",
                 "default": False,
@@ -392,6 +491,7 @@ def _cluster_spec(fixed: bool = True) -> Schema:
                     for name in _ENGINES
                 ),
                 *(unchanging if fixed else []),
+                _MOUNTED,
             ]
         },
     )
@@ -532,6 +632,7 @@ def _job_spec(fixed: bool = True) -> Schema:
             ),
             "args": _list("Arguments of the script or the command.", _string("An argument.", maxLength=4096), 256),
             "env": {**_ENV, "description": "Environment variables of the driver, as in a pod."},
+            **_volumes("the driver, beside the cluster's"),
             "resources": _resources("Limits and requests of the driver's pod."),
             "nodeSelector": _map("Labels of the nodes that the driver may run on.", _string("A value.", maxLength=63)),
             "tolerations": _TOLERATIONS,
@@ -547,6 +648,7 @@ def _job_spec(fixed: bool = True) -> Schema:
                     "has(self.script) ? !has(self.command) && !has(self.code) : has(self.command) || has(self.code)",
                     "give either script, or code, or command (with or without code)",
                 ),
+                _MOUNTED,
             ]
         },
     )

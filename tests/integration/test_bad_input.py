@@ -83,6 +83,23 @@ def limits(cpu="1", memory="2Gi"):
             cron_job(jobTemplate={"spec": {**job()["spec"], "driver": {}}}),
             "give either script, or code, or command",
         ),
+        (cluster(placement={"mode": "Required"}), "give nodeLabels, podLabels or spread"),
+        (cluster(placement={"spread": "Racks"}), 'spec.placement.spread: Unsupported value: "Racks"'),
+        (
+            cluster(placement={"nodeLabels": {"disk": "very fast"}}),
+            "spec.placement.nodeLabels.disk in body should match",
+        ),
+        (cluster(volumes=[{"name": "tmp", "emptyDir": {}}]), "are names of volumes that are there already"),
+        (cluster(volumes=[{"name": "a", "emptyDir": {}}] * 2), "each volume needs a name of its own"),
+        (cluster(volumes=[{"name": "a", "hostPath": {"path": "/"}}]), 'unknown field "spec.volumes[0].hostPath"'),
+        (
+            cluster(volumeMounts=[{"name": "a", "mountPath": "/a"}]),
+            "volumeMounts: each needs the name of one of volumes",
+        ),
+        (
+            job(driver={"command": ["x"], "volumeMounts": [{"name": "a", "mountPath": "/a"}]}),
+            "volumeMounts: each needs the name of one of volumes",
+        ),
     ],
 )
 def test_refused_at_admission(kubectl, item, message):

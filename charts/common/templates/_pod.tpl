@@ -73,6 +73,8 @@ The user's entry takes the place of the chart's. Arguments: chart (list), user (
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: POD_IP
   valueFrom: {fieldRef: {fieldPath: status.podIP}}
+- name: NODE_NAME
+  valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
 - name: HOME
   value: /tmp
 - name: PYTHONPATH

@@ -41,7 +41,7 @@ NO_WORKERS = "NoWorkers"
 LOOK_CLOSER_SECONDS = 3.0
 """How long something may take to be ready before it is asked why it is not."""
 _CALM_SECONDS = 30.0
-_COPIED = ("image", "resources", "drainSeconds", "code", "env")
+_COPIED = ("image", "resources", "drainSeconds", "code", "env", "volumes", "volumeMounts", "placement")
 _WORKER = Fields("spec.image", "spec.resources", "spec.values.priorityClassName")
 _WITH_PODS = {DEPLOYMENT.kind, STATEFUL_SET.kind}
 _PRUNED = {kind.kind: kind for kind in CHART_KINDS}

@@ -310,7 +310,7 @@ def _driver(job: Object, cluster: Object, workers: Object) -> Object:
 
 def _pod(job: Object, cluster: Object, workers: Object) -> Object:
     """Return the driver's pod; image and connection are the workers', where the job says nothing else."""
-    driver, engine = job["spec"]["driver"], adapter(cluster)
+    driver, engine, given = job["spec"]["driver"], adapter(cluster), values(cluster)
     template = workers["spec"]["template"]["spec"]
     # Others may have added containers of their own.
     worker = next(container for container in template["containers"] if container["name"] == "worker")
@@ -332,7 +332,7 @@ def _pod(job: Object, cluster: Object, workers: Object) -> Object:
         container["args"] = [*driver["args"]]
     if engine.driver_ports:
         container["ports"] = [*engine.driver_ports]
-    names = {"PYTHONPATH", *engine.shared_env}
+    names = {"NODE_NAME", "PYTHONPATH", *engine.shared_env}
     environment = [
         {"name": "HOME", "value": "/tmp"},
         {"name": "PYTHONUNBUFFERED", "value": "1"},
@@ -342,7 +342,7 @@ def _pod(job: Object, cluster: Object, workers: Object) -> Object:
                 container=container,
                 cluster=cluster["spec"],
                 capacity=offered_by(workers),
-                properties=values(cluster).get("config") or {},
+                properties=given.get("config") or {},
                 borrows="clusterRef" in job["spec"],
             )
         ),
@@ -367,8 +367,15 @@ def _pod(job: Object, cluster: Object, workers: Object) -> Object:
     pod |= {name: deepcopy(driver[name]) for name in _PLACEMENT if driver.get(name)}
     if "imagePullSecrets" in template:
         pod["imagePullSecrets"] = template["imagePullSecrets"]
-    pod["volumes"] += [volume for volume in template["volumes"] if volume["name"] in engine.shared_volumes]
-    container["volumeMounts"] += [mount for mount in worker["volumeMounts"] if mount["name"] in engine.shared_volumes]
+    if "affinity" in template and set(given.get("placement", {})) & {"nodeLabels", "podLabels"}:
+        # Workers of the chart's own placement are near their data, and so is who reads it beside them.
+        pod["affinity"] = deepcopy(template["affinity"])
+    own = {volume["name"] for volume in driver.get("volumes", [])}
+    shared = {*engine.shared_volumes, *(volume["name"] for volume in given.get("volumes", []))} - own
+    pod["volumes"] += [volume for volume in template["volumes"] if volume["name"] in shared]
+    pod["volumes"] += deepcopy(driver.get("volumes", []))
+    container["volumeMounts"] += [mount for mount in worker["volumeMounts"] if mount["name"] in shared]
+    container["volumeMounts"] += deepcopy(driver.get("volumeMounts", []))
     program = f"{job['metadata']['name']}-script" if "script" in driver else code(job)
     if program:
         pod["volumes"].append({"name": "script", "configMap": {"name": program}})

@@ -235,7 +235,7 @@ def test_who_looks_after_a_job_is_fixed_and_this_operator_unless_said() -> None:
 
 def test_a_driver_runs_one_program() -> None:
     driver = schema_of(CRDS["WorkerJob"])["properties"]["spec"]["properties"]["driver"]
-    (rule,) = driver["x-kubernetes-validations"]
+    rule, _ = driver["x-kubernetes-validations"]
     assert rule["rule"] == (
         "has(self.script) ? !has(self.command) && !has(self.code) : has(self.command) || has(self.code)"
     )

@@ -460,9 +460,50 @@ def test_code_of_the_cluster_is_on_the_drivers_path() -> None:
     assert {"code"} & {volume["name"] for volume in made_pod()["volumes"]} == set()
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_volumes_of_the_cluster_and_its_own_are_the_drivers(engine: str) -> None:
+    claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+    mount = {"name": "data", "mountPath": "/data", "readOnly": True}
+    own = {"name": "reports", "persistentVolumeClaim": {"claimName": "reports"}}
+    own_mount = {"name": "reports", "mountPath": "/reports"}
+    driver = {"volumes": [own], "volumeMounts": [own_mount]}
+    made = made_pod({"script": "x", **driver}, engine, volumes=[claim], volumeMounts=[mount])
+    assert [one for one in made["volumes"] if one["name"] in ("data", "reports")] == [claim, own]
+    mounts = made["containers"][0]["volumeMounts"]
+    assert [one for one in mounts if one["name"] in ("data", "reports")] == [mount, own_mount]
+
+
+def test_a_volume_of_the_drivers_takes_the_place_of_the_clusters() -> None:
+    shared, own = ({"name": "data", "persistentVolumeClaim": {"claimName": name}} for name in ("all", "mine"))
+    mounts = [{"name": "data", "mountPath": "/data"}]
+    driver = {"volumes": [own], "volumeMounts": mounts}
+    made = made_pod(driver, volumes=[shared], volumeMounts=mounts)
+    assert [one for one in made["volumes"] if one["name"] == "data"] == [own]
+    assert [one for one in made["containers"][0]["volumeMounts"] if one["name"] == "data"] == mounts
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"placement": {"nodeLabels": {"disk": "fast"}, "spread": "Nodes"}}, True),
+        ({"placement": {"podLabels": {"app": "store"}, "mode": "Required"}}, True),
+        ({"placement": {"spread": "Nodes"}}, False),
+        # An affinity of the workers' own may be about what only they need, such as GPUs.
+        ({"values": {"affinity": {"nodeAffinity": {"x": 1}}}}, False),
+        ({}, False),
+    ],
+)
+def test_a_driver_is_near_the_data_too(spec: Object, expected: bool) -> None:
+    workers = workers_of(ready(**spec))["spec"]["template"]["spec"]
+    made = made_pod(**spec)
+    assert made.get("affinity") == (workers["affinity"] if expected else None)
+    assert "topologySpreadConstraints" not in made
+
+
 # By it Celery has the chart's settings in drivers, too.
 LOADER = {"CELERY_LOADER": "trireme_app:Loader"}
 PATH = {"dask": "/opt/trireme/code", "spark": "/opt/trireme/code", "celery": "/opt/trireme/code:/opt/trireme/scripts"}
+NODE = {"NODE_NAME": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
 CONNECTION = {
     "dask": {
         "DASK_SCHEDULER_ADDRESS": "tcp://numbers-scheduler.team.svc:8786",
@@ -490,7 +531,7 @@ CONNECTION = {
 def test_the_driver_finds_its_cluster(engine: str) -> None:
     made = made_pod({"env": [{"name": "MINE", "value": "1"}]}, engine)
     own = {"MINE": "1", "HOME": "/tmp", "PYTHONUNBUFFERED": "1", "PYTHONPATH": PATH[engine]}
-    assert environment(made) == {**CONNECTION[engine], **own}
+    assert environment(made) == {**CONNECTION[engine], **own, **NODE}
     # $(NAME) stands for a variable that comes before.
     before: set[str] = set()
     for variable in made["containers"][0]["env"]:
@@ -530,7 +571,7 @@ def test_the_driver_finds_its_cluster(engine: str) -> None:
 )
 def test_the_driver_connects_as_the_workers_do(engine: str, spec: Object, expected: Object) -> None:
     own = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1", "PYTHONPATH": PATH[engine]}
-    assert environment(made_pod(engine=engine, **spec)) == {**expected, **own}
+    assert environment(made_pod(engine=engine, **spec)) == {**expected, **own, **NODE}
 
 
 def test_the_driver_pulls_images_as_the_workers_do() -> None:
