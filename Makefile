@@ -88,6 +88,7 @@ generate: python3 ## Write the generated files: CRDs, table of conditions, refer
 	$(RUN) python -m trireme_operator.crds write
 	$(RUN) python -m trireme_operator.reasons write
 	$(RUN) python docs/reference.py write
+	$(RUN) python lab/dask_config.py write
 	lab/requirements.sh write
 
 .PHONY: verify
@@ -95,6 +96,7 @@ verify: python3 ## Tell whether the generated files are up to date
 	$(RUN) python -m trireme_operator.crds check
 	$(RUN) python -m trireme_operator.reasons check
 	$(RUN) python docs/reference.py check
+	$(RUN) python lab/dask_config.py check
 	lab/requirements.sh check
 
 .PHONY: bench

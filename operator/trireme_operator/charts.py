@@ -94,6 +94,15 @@ class Charts:
         self._folder = folder
         self._renderer = renderer
         self._rendered: OrderedDict[str, list[Object]] = OrderedDict()
+        self._schemas: dict[str, Object] = {}
+
+    def config_schema(self, engine: str) -> Object:
+        """Return the JSON schema of a chart's value `config`; empty if it has none."""
+        if engine not in self._schemas:
+            file = self._folder / engine / "values.schema.json"
+            whole = json.loads(file.read_text()) if file.exists() else {}
+            self._schemas[engine] = whole.get("properties", {}).get("config", {})
+        return self._schemas[engine]
 
     def render(self, engine: str, name: str, namespace: str, values: Object) -> list[Object]:
         """Render a chart as `helm install NAME` would; equal calls are answered from memory.

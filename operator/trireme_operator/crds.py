@@ -419,7 +419,23 @@ def _cluster_spec(fixed: bool = True) -> Schema:
             {
                 "scheduler": _control("scheduler"),
                 "workerResources": _WORKER_RESOURCES,
-                "config": _free("Dask configuration for scheduler and workers, as in dask.yaml."),
+                "config": _free(
+                    "Dask configuration for scheduler, workers and drivers, as in dask.yaml. Wrong types are refused;"
+                    " keys that Dask does not have are told by the condition ConfigUnknown."
+                ),
+                "spill": _object(
+                    "The volume on which each worker spills what does not fit into its memory.",
+                    {
+                        "size": {**_QUANTITY, "description": "How large it is; Dask may use nine tenths of it."},
+                        "storageClassName": _string(
+                            "Class of a volume that comes and goes with the pod; on the node's disk if left out.",
+                            pattern=OBJECT_NAME,
+                            minLength=1,
+                            maxLength=253,
+                        ),
+                    },
+                    required=["size"],
+                ),
             },
         ),
         "spark": _object(

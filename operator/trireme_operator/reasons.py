@@ -79,6 +79,7 @@ TYPES = (
         (*_WORKERS, _JOB),
         "a ResourceQuota has no room for pods that are to come, or may; the condition is there only then",
     ),
+    Type("ConfigUnknown", (_CLUSTER,), "the engine's configuration has keys that it does not know; there only then"),
     Type("ClusterReady", (_JOB,), "the cluster that the job uses is Ready; reason and message are the cluster's"),
     Type("DriverRunning", (_JOB,), "the driver's pod runs"),
     Type("Complete", (_JOB,), "the driver ended with exit code 0; terminal, as in `batch/v1`"),
@@ -153,6 +154,13 @@ REASONS = (
         Told.WARNING,
         "the API server refuses an object that the spec asks for, and always will",
         "correct the field that the message names; a job has failed by that: make a new one",
+    ),
+    Reason(
+        "UnknownKeys",
+        ("ConfigUnknown",),
+        Told.WARNING,
+        "Dask has no such keys, and they are passed on all the same: they may be another library's",
+        "correct the keys that the message names, or leave them out",
     ),
     Reason(
         "NameTaken",

@@ -176,6 +176,7 @@ class Reconciler:
             if found and not owned_by(found, cluster):
                 return self._refused(cluster, cluster_plan.taken(found, cluster))
         has_control = cluster_plan.control_key(cluster) in map(key_of, wanted)
+        unknown = cluster_plan.adapter(cluster).unknown(values.get("config", {}), self._charts.config_schema(engine))
         trouble = None
         if cluster_plan.worth_a_closer_look(cluster, "Ready", now):
             trouble = await self._look_closer(cluster)
@@ -187,7 +188,9 @@ class Reconciler:
             plan.again = min(wait, plan.again or wait)
 
         def status(problem: Trouble | None) -> Object:
-            after = replace(self._observe(cluster), has_control=has_control, trouble=trouble, short=short)
+            after = replace(
+                self._observe(cluster), has_control=has_control, trouble=trouble, short=short, unknown=unknown
+            )
             return cluster_plan.status(cluster, after, now, problem)
 
         return Decision(plan, status)

@@ -1,5 +1,6 @@
 """Start a Dask worker with the drain loaded, as a container's first process. Arguments: `dask worker`'s."""
 
+import os
 import signal
 import sys
 import time
@@ -14,6 +15,9 @@ from distributed.cli import dask_worker  # noqa: E402
 from distributed.comm.addressing import parse_host_port  # noqa: E402
 
 RETRY_SECONDS = 0.2
+PRELOADS = ("trireme_drain", "trireme_memory")
+# More than tasks at one time could use up.
+ENOUGH = 1e9
 
 
 def wait_for_scheduler(address: str) -> None:
@@ -32,16 +36,25 @@ def wait_for_scheduler(address: str) -> None:
 
 
 def add_preload() -> None:
-    """Have the worker load the drain, after whatever the configuration preloads."""
+    """Have the worker load what is the chart's, after whatever the configuration preloads."""
     given = dask.config.get("distributed.worker.preload")
     preload = [given] if isinstance(given, str) else given
     argv = dask.config.get("distributed.worker.preload-argv")
-    dask.config.set({"distributed.worker.preload": [*preload, "trireme_drain"]})
+    dask.config.set({"distributed.worker.preload": [*preload, *PRELOADS]})
     if argv and not isinstance(argv[0], str):
-        dask.config.set({"distributed.worker.preload-argv": [*argv, []]})
+        dask.config.set({"distributed.worker.preload-argv": [*argv, *([] for _ in PRELOADS)]})
+
+
+def offer_node() -> None:
+    """Have the worker offer its node as a resource, so that tasks can be kept to where their data is."""
+    node = os.environ.get("NODE_NAME")
+    if node:
+        given = dask.config.get("distributed.worker.resources")
+        dask.config.set({"distributed.worker.resources": {**given, f"node:{node}": ENOUGH}})
 
 
 if __name__ == "__main__":
     wait_for_scheduler(sys.argv[1])
     add_preload()
+    offer_node()
     dask_worker.main()

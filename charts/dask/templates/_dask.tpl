@@ -23,3 +23,55 @@ Bytes for --memory-limit: nine tenths of the pod's, the rest is for what Dask do
 {{- define "dask.address" -}}
 tcp://{{ include "common.cluster" . }}-scheduler.{{ .Release.Namespace }}.svc:8786
 {{- end -}}
+
+{{/*
+What may be spilled, for distributed.worker.memory.max-spill: nine tenths of the volume, because a pod that fills an
+emptyDir is evicted, and files take more room than what is in them. Empty where the volume has no size.
+*/}}
+{{- define "dask.maxSpill" -}}
+{{- with .Values.spill.size -}}
+{{- mulf (include "common.bytes" (dict "quantity" . "field" "spill.size") | float64) 0.9 | floor | printf "%.0f" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "dask.spillVolume" -}}
+{{- with .Values.spill -}}
+{{- if and .storageClassName (not .size) -}}
+{{- fail "spill.size: a claim needs a size: say how large each worker's volume is, such as 20Gi" -}}
+{{- end -}}
+{{- if .storageClassName -}}
+ephemeral:
+  volumeClaimTemplate:
+    spec:
+      accessModes: [ReadWriteOnce]
+      storageClassName: {{ .storageClassName }}
+      resources:
+        requests: {storage: {{ .size }}}
+{{- else if .size -}}
+emptyDir: {sizeLimit: {{ .size }}}
+{{- else -}}
+emptyDir: {}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Fails unless thresholds rise: Dask spills at spill until it is below target, pauses at pause and ends at terminate.
+Argument: the value `config`. Those not given are Dask's own, except terminate, which nobody sees to by default.
+*/}}
+{{- define "dask.checkThresholds" -}}
+{{- $given := dig "distributed" "worker" "memory" dict . -}}
+{{- $before := "" -}}
+{{- $least := 0.0 -}}
+{{- range list (list "target" 0.6) (list "spill" 0.7) (list "pause" 0.8) (list "terminate" false) -}}
+{{- $key := first . -}}
+{{- $value := hasKey $given $key | ternary (get $given $key) (last .) -}}
+{{- if $value -}}
+{{- if lt (float64 $value) $least -}}
+{{- fail (printf "config: distributed.worker.memory.%s is %v, below %s: they must rise, target, spill, pause, terminate (by default 0.6, 0.7, 0.8, false)" $key $value $before) -}}
+{{- end -}}
+{{- $least = float64 $value -}}
+{{- $before = printf "%s, %v" $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

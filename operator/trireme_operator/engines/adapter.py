@@ -52,6 +52,10 @@ def _alone(_: Object, __: Sequence[Object]) -> Object:
     return {}
 
 
+def _none(_config: Object, _schema: Object) -> list[str]:
+    return []
+
+
 @dataclass(frozen=True)
 class Adapter:
     """One engine.
@@ -72,6 +76,8 @@ class Adapter:
         autoscaled: the chart's values for clusters with spec.autoscaling.
         beside: the chart's values for a cluster beside groups: of its spec and theirs.
         unfit: says what is wrong with a group of its spec, as a field and what to do; empty if nothing is.
+        unknown: what is wrong with the keys of a configuration that may be another library's, and is taken therefore;
+            given the chart's value `config` and its schema.
     """
 
     name: str
@@ -89,3 +95,4 @@ class Adapter:
     autoscaled: Object = field(default_factory=dict)
     beside: Callable[[Object, Sequence[Object]], Object] = _alone
     unfit: Callable[[Object], str] = _fit
+    unknown: Callable[[Object, Object], Sequence[str]] = _none

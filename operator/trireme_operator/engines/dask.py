@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from trireme_operator.api import DEPLOYMENT, Object
 from trireme_operator.engines.adapter import Adapter, Endpoint
+from trireme_operator.engines.dask_config import unknown
 from trireme_operator.engines.demand import Demand, Nonsense, count, workers_for
 
 DASK = Adapter(
@@ -17,6 +18,7 @@ DASK = Adapter(
     has_password=False,
     shared_env=("DASK_SCHEDULER_ADDRESS", "DASK_CONFIG"),
     shared_volumes=("code", "conf"),
+    unknown=unknown,
 )
 
 # Beyond that share of their memory, distributed's own adaptive_target asks for more workers, too. Per cent.

@@ -59,6 +59,7 @@ class Observed:
         answers: whether the engine of a group's cluster answers; None for a cluster, whose own objects tell.
         scaling: what the autoscaler says; None if nothing yet.
         short: what its namespace's quotas have no room for.
+        unknown: what is wrong with keys of its configuration that are taken all the same.
     """
 
     objects: dict[Key, Object]
@@ -68,6 +69,7 @@ class Observed:
     answers: bool | None = None
     scaling: Scaling | None = None
     short: Trouble | None = None
+    unknown: Sequence[str] = ()
 
     @classmethod
     def of(cls, cluster: Object, objects: Iterable[Object], pods: Sequence[Object] = ()) -> "Observed":
@@ -315,6 +317,9 @@ def status(cluster: Object, observed: Observed, now: datetime, problem: Trouble 
         conditions.append(contended)
     if observed.short and not problem:
         conditions.append(Condition(QUOTA_SHORT, True, observed.short.reason, observed.short.message))
+    if observed.unknown:
+        told = f"spec.{engine.name}.config: {'; '.join(observed.unknown)}"
+        conditions.append(Condition("ConfigUnknown", True, "UnknownKeys", told))
     before = cluster.get("status", {}).get("conditions", [])
     sized = scaling.status(cluster, observed.scaling)
     return {

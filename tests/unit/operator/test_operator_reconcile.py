@@ -915,3 +915,24 @@ def test_a_sidecar_that_others_added_is_not_the_worker() -> None:
     reconcile(twin, MEAN)
     (container,) = twin.objects[DRIVER]["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "trireme/dask:dev"
+
+
+def test_keys_that_dask_does_not_know_are_told_and_taken() -> None:
+    twin = settled(cluster(dask={"config": {"distributed": {"worker": {"memory": {"tarjet": 0.5}}}}}))
+    told = conditions(twin.objects[NUMBERS]["status"])
+    assert told["Ready"]["status"] == "True"
+    assert (told["ConfigUnknown"]["status"], told["ConfigUnknown"]["reason"]) == ("True", "UnknownKeys")
+    assert told["ConfigUnknown"]["message"] == (
+        "spec.dask.config: distributed.worker.memory.tarjet: Dask has no such key;"
+        " did you mean distributed.worker.memory.target?"
+    )
+    change(twin, NUMBERS, dask={"config": {"distributed": {"worker": {"memory": {"target": 0.5}}}}})
+    asyncio.run(twin.settle())
+    assert "ConfigUnknown" not in conditions(twin.objects[NUMBERS]["status"])
+
+
+def test_a_wrong_type_of_a_key_is_refused() -> None:
+    twin = settled(cluster(dask={"config": {"distributed": {"worker": {"memory": {"target": 2.0}}}}}))
+    ready = conditions(twin.objects[NUMBERS]["status"])["Ready"]
+    assert ready["reason"] == "InvalidSpec"
+    assert "/config/distributed/worker/memory/target" in ready["message"]
