@@ -1,0 +1,122 @@
+"""Measure what spilling costs: the sample's 2.4 GB on two workers, with a third of that memory and with all of it.
+
+Writes bench/results/spill.md. Rounds of the two in turn, on the cluster of `make cluster-up`.
+"""
+
+import json
+import statistics
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import yaml
+from measuring import TOP, machine, run
+from reconcile import RESULTS, Cluster, Object, is_true, until
+
+ROUNDS = 3
+MEMORIES = {"a third": "384Mi", "enough": "3Gi"}
+PROGRAM = """
+import json, os, time
+import dask.array as da
+from distributed import Client, wait
+
+def written(dask_worker):
+    return dask_worker.data.cumulative_metrics["disk-write", "bytes"]
+
+def read(dask_worker):
+    return dask_worker.data.cumulative_metrics["disk-read", "bytes"]
+
+with Client() as client:
+    client.wait_for_workers(2)
+    before = client.run(os.getpid)
+    da.ones((1000, 1000)).sum().compute()  # imports NumPy everywhere
+    memory = sum(worker["memory_limit"] for worker in client.scheduler_info()["workers"].values())
+    began = time.monotonic()
+    numbers = da.random.random((300, 1_000_000), chunks=(1, 1_000_000)).persist()
+    wait(numbers)
+    held = time.monotonic()
+    numbers.mean().compute()
+    done = time.monotonic()
+    assert client.run(os.getpid) == before, "a worker was killed"
+    counts = [sum(client.run(count).values()) for count in (written, read)]
+    print(json.dumps([numbers.nbytes, memory, *counts, held - began, done - held]))
+"""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one run says of itself: bytes, and seconds."""
+
+    data: int
+    memory: int
+    written: float
+    read: float
+    making: float
+    using: float
+
+
+def measure(memory: str) -> Round:
+    """Run the sample's cluster with workers of a size."""
+    (job,) = yaml.safe_load_all((TOP / "manifests" / "samples" / "dask" / "spill.yaml").read_text())
+    job["spec"]["driver"]["script"] = PROGRAM
+    job["spec"]["clusterTemplate"]["spec"]["resources"]["limits"]["memory"] = memory
+    cluster = Cluster()
+    try:
+        cluster.apply(job)
+
+        def ended() -> Object | None:
+            found = cluster.get("WorkerJob", "spill")
+            return found if is_true(found, "Complete") or is_true(found, "Failed") else None
+
+        return Round(*json.loads(until(ended, 600)["status"]["output"].splitlines()[-1]))
+    finally:
+        cluster.end()
+
+
+def row(name: str, memory: str, rounds: list[Round], against: list[Round]) -> str:
+    """Return a line of the table: medians, and ratios to the other's."""
+
+    def median(of: list[Round], what: str) -> float:
+        return statistics.median(getattr(one, what) for one in of)
+
+    first = rounds[0]
+    ratios = [f"{median(rounds, what) / median(against, what):.1f}" for what in ("making", "using")]
+    cells: list[Any] = [
+        name,
+        f"2 x {memory}",
+        f"{first.data / first.memory:.1f}",
+        f"{median(rounds, 'written') / 1e9:.1f}",
+        f"{median(rounds, 'read') / 1e9:.1f}",
+        f"{median(rounds, 'making'):.1f}",
+        ratios[0],
+        f"{median(rounds, 'using'):.1f}",
+        ratios[1],
+    ]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def main() -> None:
+    """Measure and write."""
+    found: dict[str, list[Round]] = {name: [] for name in MEMORIES}
+    for _ in range(ROUNDS):
+        for name, memory in MEMORIES.items():
+            found[name].append(measure(memory))
+            print(name, found[name][-1], flush=True)
+    commit = run("git", "rev-parse", "--short", "HEAD").strip()
+    lines = [
+        "# 2.4 GB of Dask results, with less memory than that and with enough",
+        "",
+        f"Written by `bench/memory.py` on {datetime.now(UTC):%Y-%m-%d}, commit {commit}; {machine()}.",
+        f"Medians of {ROUNDS} rounds in turn. 300 chunks of 8 MB are made and kept, then their mean is taken; bytes",
+        "are the workers' own counts. No worker was killed in any round.",
+        "",
+        "| memory | workers | data to memory | spilled, GB | read back, GB | making, s | ratio | mean, s | ratio |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *(row(name, memory, found[name], found["enough"]) for name, memory in MEMORIES.items()),
+    ]
+    (RESULTS / "spill.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

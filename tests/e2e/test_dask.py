@@ -1,0 +1,142 @@
+"""Dask's own points: memory, chunks, reports, configuration and metrics, by the samples as they stand."""
+
+import re
+
+import pytest
+
+from on_cluster import TOP, until
+
+SMALL = {"limits": {"cpu": "1", "memory": "512Mi"}, "requests": {"cpu": "20m"}}
+
+
+def run_sample(kubectl, name, job, seconds=180):
+    """Apply a sample; return the last lines that its driver printed."""
+    kubectl("apply", "--filename", TOP / "manifests" / "samples" / "dask" / f"{name}.yaml")
+    kubectl.wait(f"wj/{job}", "condition=Complete", seconds=seconds)
+    return kubectl.get(f"wj/{job}")["status"]["output"]
+
+
+@pytest.fixture(autouse=True)
+def _restricted(kubectl):
+    kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
+
+
+def test_more_data_than_memory_is_spilled(kubectl):
+    """By the workers' own count; none of them was killed and started again, so each process is the first."""
+    output = run_sample(kubectl, "spill", "spill")
+    data, memory, spilled = map(
+        int, re.search(r"(\d+) bytes on .* (\d+) bytes of memory, .* (\d+) were", output).groups()
+    )
+    assert data > 3 * memory
+    assert spilled > data - memory
+    assert output.splitlines()[-1] == "the same 2 processes"
+
+
+def test_what_the_size_of_chunks_does(kubectl):
+    lines = run_sample(kubectl, "chunks", "chunks").splitlines()
+    sizes, tasks, _, peaks = zip(*(map(float, line.split()) for line in lines[-4:]), strict=True)
+    assert list(sizes) == sorted(sizes)
+    assert list(tasks) == sorted(tasks, reverse=True)
+    # Two chunks of 200 MB at once, and what is made of them.
+    assert peaks[-1] > max(peaks[:-1])
+
+
+def test_a_report_outlives_its_job(kubectl):
+    assert run_sample(kubectl, "report", "report") == "mean 0.50, see /reports/mean.html"
+    kubectl("delete", "wj/report")
+    kubectl.wait("pod/reports", "condition=Ready")
+    html = kubectl("exec", "reports", "--", "cat", "/reports/mean.html")
+    assert "Dask Performance Report" in html
+    assert "random_sample" in html
+
+
+CONFIG = {
+    "distributed": {
+        "worker": {"memory": {"target": 0.4, "spill": 0.5, "pause": 0.75}},
+        "scheduler": {"work-stealing": False},
+        "comm": {"timeouts": {"connect": "17s"}},
+    },
+    "array": {"chunk-size": "7MiB"},
+    "mine": {"key": ["a", "b"]},
+}
+LOOK = """
+import json, os, urllib.request
+import dask
+from distributed import Client
+
+NAMES = %r
+
+
+def config(name):
+    return dask.config.get(name)
+
+
+def memory(dask_worker):
+    manager = dask_worker.memory_manager
+    return [manager.memory_target_fraction, manager.memory_spill_fraction, manager.memory_pause_fraction,
+            manager.max_spill, dask_worker.local_directory.partition("/dask")[0]]
+
+
+def page(url):
+    with urllib.request.urlopen(url) as answer:
+        return answer.read().decode()
+
+
+with Client() as client:
+    client.wait_for_workers(1)
+    for name in NAMES:
+        seen = [config(name), *client.run(config, name).values(), client.run_on_scheduler(config, name)]
+        print(json.dumps([name, *seen]))
+    print(json.dumps(["memory", *client.run(memory).values()]))
+    print(json.dumps(["threads", *client.nthreads().values()]))
+    (worker,) = client.scheduler_info()["workers"]
+    client.submit(sum, [1, 2]).result()
+    host = worker.partition("://")[2].rpartition(":")[0]
+    print(json.dumps(["worker metrics", "dask_worker_memory_bytes" in page(f"http://{host}:8790/metrics")]))
+    scheduler = os.environ["DASK_SCHEDULER_ADDRESS"].partition("://")[2].rpartition(":")[0]
+    print(json.dumps(["scheduler metrics", "dask_scheduler_workers{" in page(f"http://{scheduler}:8787/metrics")]))
+    print(json.dumps(["dashboard", "Dask: Status" in page(f"http://{scheduler}:8787/status")]))
+"""
+NAMES = ("distributed.worker.memory.target", "distributed.scheduler.work-stealing", "array.chunk-size", "mine.key")
+
+
+def test_configuration_metrics_and_dashboard(kubectl):
+    """One configuration for driver, worker and scheduler, in force; what each worker offers is in the status, too."""
+    spec = {
+        "engine": "dask",
+        "resources": {"limits": {"cpu": "2", "memory": "512Mi"}, "requests": {"cpu": "20m"}},
+        "dask": {
+            "config": {**CONFIG, "distribted": {}},
+            "spill": {"size": "100M", "storageClassName": "standard"},
+            "scheduler": {"resources": SMALL},
+        },
+    }
+    cluster = {"apiVersion": "trireme.dev/v1alpha1", "kind": "WorkerCluster", "metadata": {"name": "it"}, "spec": spec}
+    driver = {"resources": SMALL, "script": LOOK % (NAMES,)}
+    job = {"clusterRef": {"name": "it"}, "driver": driver}
+    kubectl.apply(cluster, {**cluster, "kind": "WorkerJob", "spec": job})
+    kubectl.wait("wj/it", "condition=Complete")
+    lines = kubectl.get("wj/it")["status"]["output"].splitlines()
+    said = {line[2 : line.index('"', 2)]: line for line in lines}
+    assert said == {
+        NAMES[0]: f'["{NAMES[0]}", 0.4, 0.4, 0.4]',
+        NAMES[1]: f'["{NAMES[1]}", false, false, false]',
+        NAMES[2]: f'["{NAMES[2]}", "7MiB", "7MiB", "7MiB"]',
+        NAMES[3]: f'["{NAMES[3]}", ["a", "b"], ["a", "b"], ["a", "b"]]',
+        "memory": '["memory", [0.4, 0.5, 0.75, 90000000, "/spill"]]',
+        "threads": '["threads", 2]',
+        "worker metrics": '["worker metrics", true]',
+        "scheduler metrics": '["scheduler metrics", true]',
+        "dashboard": '["dashboard", true]',
+    }
+    status = kubectl.get("wc/it")["status"]
+    assert status["capacity"] == {"threads": "2", "memory": str(2**29 * 9 // 10), "spill": "90000000"}
+    dashboard = {point["name"]: point["url"] for point in status["endpoints"]}["dashboard"]
+    assert dashboard == f"http://it-scheduler.{kubectl.namespace}.svc:8787/status"
+    (told,) = [one for one in status["conditions"] if one["type"] == "ConfigUnknown"]
+    assert told["message"] == "spec.dask.config: distribted: Dask has no such key; did you mean distributed?"
+    # The worker's volume comes and goes with its pod.
+    claims = kubectl.get("pvc")["items"]
+    assert [claim["spec"]["storageClassName"] for claim in claims] == ["standard"]
+    kubectl("scale", "wc/it", "--replicas=0")
+    until(lambda: not kubectl("get", "pvc", "--output=name").strip())

@@ -1,0 +1,132 @@
+"""Pods near their data, and reads that stay on the node, by the engines' own counts."""
+
+import json
+
+import pytest
+
+from on_cluster import TOP, until
+
+NODES = ("trireme-control-plane", "trireme-worker")
+HOST = "kubernetes.io/hostname"
+SMALL = {"limits": {"cpu": "1", "memory": "512Mi"}, "requests": {"cpu": "20m"}}
+# Where only the place of a pod matters, it need not run.
+NO_IMAGE = {"image": "trireme/nowhere:1", "resources": SMALL, "values": {"imagePullPolicy": "Never"}}
+
+
+def custom(kind, name, **spec):
+    return {"apiVersion": "trireme.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def pod(name, node, **container):
+    resources = {"limits": {"cpu": "100m", "memory": "32Mi"}, "requests": {"cpu": "10m"}}
+    container = {"name": "it", "image": "trireme/dask:dev", "resources": resources, **container}
+    spec = {"nodeName": node, "containers": [container], "terminationGracePeriodSeconds": 0}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": spec}
+
+
+def places(kubectl, cluster):
+    """Return the nodes of a cluster's workers, once all have one."""
+    selector = f"--selector=app.kubernetes.io/instance={cluster},app.kubernetes.io/component=worker"
+    found = [item["spec"].get("nodeName") for item in kubectl.get("pods", selector)["items"]]
+    return sorted(found) if len(found) == 2 and all(found) else None
+
+
+def test_where_workers_are_placed(kubectl):
+    """On the nodes that have the data, beside the pods that serve it, and on every node."""
+    kubectl.apply(pod("store", NODES[1], image="trireme/nowhere:1", imagePullPolicy="Never"))
+    near = {HOST: NODES[0]}
+    for name, placement, expected in (
+        ("nodes", {"nodeLabels": near, "mode": "Required"}, [NODES[0]] * 2),
+        ("nodes-preferred", {"nodeLabels": near}, [NODES[0]] * 2),
+        ("pods", {"podLabels": {"app": "store"}, "mode": "Required"}, [NODES[1]] * 2),
+        ("spread", {"spread": "Nodes", "mode": "Required"}, [*NODES]),
+    ):
+        kubectl.apply(custom("WorkerCluster", name, engine="dask", replicas=2, placement=placement, **NO_IMAGE))
+        assert until(lambda name=name: places(kubectl, name)) == expected
+
+
+def test_a_claim_is_read_by_workers_on_its_node(kubectl):
+    """The sample as it stands; a claim that is on a node takes driver and workers there."""
+    kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    kubectl("apply", "--filename", TOP / "manifests" / "samples" / "dask" / "shared-volume.yaml")
+    kubectl.wait("wj/shared-volume", "condition=Complete")
+    lines = kubectl.get("wj/shared-volume")["status"]["output"].splitlines()
+    assert lines[-2:] == ["sum 31996000, read by 2 workers", "8 of 8 files were read on the driver's node"]
+
+
+@pytest.fixture
+def partitions(kubectl):
+    """Write four files on each node, which no other node has; return the folder."""
+    folder = f"/tmp/{kubectl.namespace}"
+    command = "umask 022; for i in 0 1 2 3; do echo $NODE_NAME > /data/$NODE_NAME-$i; done; exec sleep infinity"
+    mounted = {
+        "command": ["sh", "-c", command],
+        "env": [{"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+        "securityContext": {"runAsUser": 0},
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+    }
+    for node in NODES:
+        writer = pod(f"on-{node}", node, **mounted)
+        writer["spec"]["volumes"] = [{"name": "data", "hostPath": {"path": folder, "type": "DirectoryOrCreate"}}]
+        kubectl.apply(writer)
+        kubectl.wait(f"pod/on-{node}", "condition=Ready")
+    yield folder
+    for node in NODES:
+        kubectl("exec", f"on-{node}", "--", "sh", "-c", "rm /data/*")
+
+
+def on_nodes(folder):
+    """Return chart values by which workers have a folder of their node."""
+    volume = {"name": "data", "hostPath": {"path": folder, "type": "Directory"}}
+    return {"volumes": [volume], "volumeMounts": [{"name": "data", "mountPath": "/data", "readOnly": True}]}
+
+
+DASK = """
+import json, os
+from distributed import Client, get_task_stream
+
+
+def read(path):
+    with open(path) as file:
+        return file.read().strip()
+
+
+with Client() as client:
+    client.wait_for_workers(2)
+    nodes = client.run(os.getenv, "NODE_NAME")
+    listed = client.run(os.listdir, "/data")
+    with get_task_stream() as stream:
+        reads = [
+            client.submit(read, f"/data/{name}", key=f"{nodes[worker]} {name}", resources={f"node:{nodes[worker]}": 1})
+            for worker, names in listed.items()
+            for name in names
+        ]
+        found = client.gather(reads)
+    ran = {task["key"]: nodes[task["worker"]] for task in stream.data}
+    came = client.run(lambda dask_worker: dask_worker.state.transfer_incoming_count_total)
+    print(json.dumps({"found": sorted(found), "ran": ran, "came": sum(came.values())}))
+"""
+
+
+def test_dask_reads_each_file_on_the_node_that_has_it(kubectl, partitions):
+    """By the scheduler's task stream, which says on which worker each task ran."""
+    cluster = custom(
+        "WorkerCluster",
+        "local",
+        engine="dask",
+        replicas=2,
+        placement={"spread": "Nodes", "mode": "Required"},
+        resources=SMALL,
+        dask={"scheduler": {"resources": SMALL}},
+        values=on_nodes(partitions),
+    )
+    kubectl.apply(cluster)
+    kubectl.apply(
+        custom("WorkerJob", "local", clusterRef={"name": "local"}, driver={"resources": SMALL, "script": DASK})
+    )
+    kubectl.wait("wj/local", "condition=Complete")
+    said = json.loads(kubectl.get("wj/local")["status"]["output"].splitlines()[-1])
+    assert said["found"] == sorted(NODES * 4)
+    assert len(said["ran"]) == 8
+    assert [key for key, node in said["ran"].items() if not key.startswith(f"{node} ")] == []
+    assert said["came"] == 0
