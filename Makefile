@@ -115,6 +115,10 @@ bench-client: python3 ## Measure the client package: start-up, a large values fi
 bench-brokers: cluster-up ## Measure Celery's priorities and restarts of its brokers: ten minutes; writes bench/results
 	$(RUN) python bench/brokers.py
 
+.PHONY: bench-memory
+bench-memory: cluster-up ## Measure what spilling costs a Dask cluster: five minutes; writes bench/results/spill.md
+	$(RUN) python bench/memory.py
+
 .PHONY: bench-lab
 bench-lab: python3 ## Measure the lab: cold, warm, up already, idle; writes bench/results/lab.md
 	python3 bench/lab.py --cold

@@ -64,11 +64,11 @@ def measure(memory: str) -> Round:
     try:
         cluster.apply(job)
 
-        def ended() -> Object | None:
-            found = cluster.get("WorkerJob", "spill")
-            return found if is_true(found, "Complete") or is_true(found, "Failed") else None
+        def job_now() -> Object:
+            return cluster.get("WorkerJob", "spill")
 
-        return Round(*json.loads(until(ended, 600)["status"]["output"].splitlines()[-1]))
+        until(lambda: is_true(job_now(), "Complete") or is_true(job_now(), "Failed"), 600)
+        return Round(*json.loads(job_now()["status"]["output"].splitlines()[-1]))
     finally:
         cluster.end()
 

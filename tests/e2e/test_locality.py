@@ -130,3 +130,73 @@ def test_dask_reads_each_file_on_the_node_that_has_it(kubectl, partitions):
     assert len(said["ran"]) == 8
     assert [key for key, node in said["ran"].items() if not key.startswith(f"{node} ")] == []
     assert said["came"] == 0
+
+
+# Spark's file sources tell no place of local files, so the program says itself where each is: by the address of the
+# executor on that node, which is what Spark compares with.
+SPARK = """
+import json, os, threading
+from urllib.request import urlopen
+from pyspark import RDD
+from pyspark.serializers import UTF8Deserializer
+from pyspark.sql import SparkSession
+
+spark = SparkSession.builder.getOrCreate()
+context = spark.sparkContext
+jvm, scala = context._jvm, context._jsc.sc()
+while scala.getExecutorMemoryStatus().size() < 3:  # two, and the driver
+    threading.Event().wait(0.2)
+
+
+def look(_):
+    return [(os.environ["NODE_NAME"], os.environ["SPARK_LOCAL_HOSTNAME"], sorted(os.listdir("/data")))]
+
+
+def read(path):
+    with open(path) as file:
+        return file.read().strip(), os.environ["NODE_NAME"]
+
+
+def counted(what, rdd):
+    context.setJobGroup(what, what)
+    found = rdd.collect()
+    (job,) = context.statusTracker().getJobIdsForGroup(what)
+    (stage,) = context.statusTracker().getJobInfo(job).stageIds
+    with urlopen(f"{context.uiWebUrl}/api/v1/applications/{context.applicationId}/stages/{stage}/0/taskList") as answer:
+        return found, sorted(task["taskLocality"] for task in json.load(answer))
+
+
+executors = {}
+while len(executors) < 2:
+    found = context.parallelize(range(8), 8).mapPartitions(look).collect()
+    executors |= {node: (host, names) for node, host, names in found}
+pairs = jvm.java.util.ArrayList()
+for node, (host, names) in executors.items():
+    for name in names:
+        hosts = jvm.java.util.ArrayList()
+        hosts.add(host)
+        pairs.add(jvm.scala.Tuple2(f"/data/{name}", jvm.PythonUtils.toSeq(hosts)))
+tag = getattr(getattr(jvm.scala.reflect, "ClassTag$"), "MODULE$").AnyRef()
+files = RDD(scala.makeRDD(jvm.PythonUtils.toSeq(pairs), tag).toJavaRDD(), context, UTF8Deserializer())
+rows = files.map(read).cache()
+first, by_node = counted("first", rows)
+again, by_process = counted("again", rows)
+print(json.dumps({"right": sum(said == node for said, node in first + again), "first": by_node, "again": by_process}))
+"""
+
+
+def test_spark_reads_each_file_on_the_node_that_has_it(kubectl, partitions):
+    """By the locality of each task, as Spark's own REST API tells it; what is kept is read in its process then."""
+    resources = {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "50m"}}
+    spec = {
+        "engine": "spark",
+        "replicas": 2,
+        "placement": {"spread": "Nodes", "mode": "Required"},
+        "resources": resources,
+        "values": on_nodes(partitions),
+    }
+    driver = {"resources": resources, "script": SPARK}
+    kubectl.apply(custom("WorkerJob", "local", clusterTemplate={"spec": spec}, driver=driver))
+    kubectl.wait("wj/local", "condition=Complete", seconds=180)
+    said = json.loads(kubectl.get("wj/local")["status"]["output"].splitlines()[-1])
+    assert said == {"right": 16, "first": ["NODE_LOCAL"] * 8, "again": ["PROCESS_LOCAL"] * 8}
