@@ -45,16 +45,22 @@ def add_preload() -> None:
         dask.config.set({"distributed.worker.preload-argv": [*argv, *([] for _ in PRELOADS)]})
 
 
-def offer_node() -> None:
+def offer_node(arguments: list[str]) -> None:
     """Have the worker offer its node as a resource, so that tasks can be kept to where their data is."""
     node = os.environ.get("NODE_NAME")
-    if node:
-        given = dask.config.get("distributed.worker.resources")
-        dask.config.set({"distributed.worker.resources": {**given, f"node:{node}": ENOUGH}})
+    if not node:
+        return
+    for position, argument in enumerate(arguments):
+        # It takes the place of what the configuration says.
+        if argument.startswith("--resources="):
+            arguments[position] = f"{argument} node:{node}={ENOUGH:g}"
+            return
+    given = dask.config.get("distributed.worker.resources")
+    dask.config.set({"distributed.worker.resources": {**given, f"node:{node}": ENOUGH}})
 
 
 if __name__ == "__main__":
     wait_for_scheduler(sys.argv[1])
     add_preload()
-    offer_node()
+    offer_node(sys.argv)
     dask_worker.main()

@@ -26,7 +26,7 @@ distributed:
 """
 
 
-def start(scheduler: Scheduler, folder: Path, **environment: str) -> subprocess.Popen[bytes]:
+def start(scheduler: Scheduler, folder: Path, *more: str, **environment: str) -> subprocess.Popen[bytes]:
     (folder / "dask.yaml").write_text(CONFIG)
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -35,6 +35,7 @@ def start(scheduler: Scheduler, folder: Path, **environment: str) -> subprocess.
         *(sys.executable, str(SCRIPT), scheduler.address),
         *("--no-nanny", "--no-dashboard", f"--dashboard-address=127.0.0.1:{port}", "--host=127.0.0.1"),
         *("--nthreads=1", f"--memory-limit={LIMIT}", f"--local-directory={folder}", "--name=it"),
+        *more,
     ]
     own = {
         **environment,
@@ -46,14 +47,17 @@ def start(scheduler: Scheduler, folder: Path, **environment: str) -> subprocess.
         return subprocess.Popen(command, env={**os.environ, **own}, stderr=log)
 
 
-@gen_cluster(client=True, nthreads=[], config={"distributed.scheduler.allowed-failures": 0})
-async def test_a_worker_offers_its_node(client: Client, scheduler: Scheduler, tmp_path: Path) -> None:
-    worker = start(scheduler, tmp_path, NODE_NAME="here")
+@pytest.mark.parametrize(("more", "own"), [([], {"GPU": 1}), (["--resources=SSD=2 A=3"], {"SSD": 2, "A": 3})])
+@gen_cluster(client=True, nthreads=[])
+async def test_a_worker_offers_its_node(
+    client: Client, scheduler: Scheduler, tmp_path: Path, more: list[str], own: dict[str, float]
+) -> None:
+    worker = start(scheduler, tmp_path, *more, NODE_NAME="here")
     try:
         assert await client.submit(os.getpid, resources={"node:here": 1}, pure=False) == worker.pid
         (offered,) = [one.resources for one in scheduler.workers.values()]
-        # What the configuration gives is there, too.
-        assert offered == {"GPU": 1, "node:here": 1e9}
+        # Beside what the configuration gives, or the command line.
+        assert offered == {**own, "node:here": 1e9}
         elsewhere = client.submit(os.getpid, resources={"node:elsewhere": 1}, pure=False)
         await client.submit(os.getpid, pure=False)
         assert elsewhere.status == "pending"
