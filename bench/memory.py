@@ -47,30 +47,36 @@ with Client() as client:
 class Round:
     """What one run says of itself: bytes, and seconds."""
 
-    data: int
-    memory: int
+    data: float
+    memory: float
     written: float
     read: float
     making: float
     using: float
 
 
-def measure(memory: str) -> Round:
-    """Run the sample's cluster with workers of a size."""
+def run_job(program: str, **cluster: Any) -> list[float]:
+    """Run a program with the sample's cluster, changed as told; return what it printed last."""
     (job,) = yaml.safe_load_all((TOP / "manifests" / "samples" / "dask" / "spill.yaml").read_text())
-    job["spec"]["driver"]["script"] = PROGRAM
-    job["spec"]["clusterTemplate"]["spec"]["resources"]["limits"]["memory"] = memory
-    cluster = Cluster()
+    job["spec"]["driver"]["script"] = program
+    job["spec"]["clusterTemplate"]["spec"] |= cluster
+    namespace = Cluster()
     try:
-        cluster.apply(job)
+        namespace.apply(job)
 
         def job_now() -> Object:
-            return cluster.get("WorkerJob", "spill")
+            return namespace.get("WorkerJob", "spill")
 
         until(lambda: is_true(job_now(), "Complete") or is_true(job_now(), "Failed"), 600)
-        return Round(*json.loads(job_now()["status"]["output"].splitlines()[-1]))
+        found: list[float] = json.loads(job_now()["status"]["output"].splitlines()[-1])
+        return found
     finally:
-        cluster.end()
+        namespace.end()
+
+
+def workers(count: int, cpu: str, memory: str) -> Object:
+    """Return the fields of a cluster with so many workers of a size."""
+    return {"replicas": count, "resources": {"limits": {"cpu": cpu, "memory": memory}, "requests": {"cpu": "50m"}}}
 
 
 def row(name: str, memory: str, rounds: list[Round], against: list[Round]) -> str:
@@ -100,7 +106,7 @@ def main() -> None:
     found: dict[str, list[Round]] = {name: [] for name in MEMORIES}
     for _ in range(ROUNDS):
         for name, memory in MEMORIES.items():
-            found[name].append(measure(memory))
+            found[name].append(Round(*run_job(PROGRAM, **workers(2, "1", memory))))
             print(name, found[name][-1], flush=True)
     commit = run("git", "rev-parse", "--short", "HEAD").strip()
     lines = [

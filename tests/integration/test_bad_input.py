@@ -44,6 +44,8 @@ def limits(cpu="1", memory="2Gi"):
         (cluster(image=""), "spec.image in body should be at least 1 chars long"),
         (cluster(sise=3), 'unknown field "spec.sise"'),
         (cluster(dask={"schedular": {}}), 'unknown field "spec.dask.schedular"'),
+        (cluster(dask={"spill": {"storageClassName": "fast"}}), "spec.dask.spill.size: Required value"),
+        (cluster(dask={"spill": {"size": "big"}}), "spec.dask.spill.size in body should match"),
         (cluster(code={"configMap": "Not A Name"}), "spec.code.configMap in body should match"),
         (cluster(name=LONG), "metadata.name"),
         (cluster(name=LONG + "n"), "metadata.name"),
@@ -141,6 +143,18 @@ def test_a_field_that_cannot_change_says_so_at_admission(kubectl, before, after,
         ({"values": {"imagePullPolicy": 3}}, ["imagePullPolicy", "string"]),
         ({"values": {"replicas": "many"}}, ["replicas"]),
         ({"values": {"tolerations": {"a": 1}}}, ["tolerations", "array"]),
+        (
+            {"dask": {"config": {"distributed": {"worker": {"memory": {"target": 2.0}}}}}},
+            ["config/distributed/worker/memory/target"],
+        ),
+        (
+            {"dask": {"config": {"distributed": {"worker": {"memory": {"target": 0.75}}}}}},
+            ["distributed.worker.memory.spill is 0.7, below target, 0.75", "they must rise"],
+        ),
+        (
+            {"placement": {"nodeLabels": {"disk": "fast"}}, "values": {"affinity": {"nodeAffinity": {}}}},
+            ["placement", "affinity is set, too: leave one of them out"],
+        ),
     ],
 )
 def test_told_by_a_condition(kubectl, operator, spec, words):
