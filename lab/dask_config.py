@@ -41,23 +41,18 @@ def bare(schema: Any) -> Any:
     return found
 
 
-def text() -> str:
-    """Return the chart's schema as it should be."""
-    whole = json.loads(VALUES.read_text())
-    whole["properties"]["config"] = config()
-    return json.dumps(whole, indent=2) + "\n"
-
-
 def main() -> int:
     """Write or check; return the exit status."""
     mode = sys.argv[1] if len(sys.argv) == 2 else ""
     if mode not in ("write", "check"):
         print("usage: dask_config.py write|check", file=sys.stderr)
         return 2
-    if text() == VALUES.read_text():
+    whole = json.loads(VALUES.read_text())
+    if whole["properties"]["config"] == config():
         return 0
     if mode == "write":
-        VALUES.write_text(text())
+        whole["properties"]["config"] = config()
+        VALUES.write_text(json.dumps(whole, indent=2) + "\n")
         return 0
     print(f"{VALUES.relative_to(TOP)} is out of date: run `make generate`", file=sys.stderr)
     return 1

@@ -290,6 +290,22 @@ def _placement() -> Schema:
     )
 
 
+def _spill() -> Schema:
+    return _object(
+        "The volume on which each worker spills what does not fit into its memory.",
+        {
+            "size": {**_QUANTITY, "description": "How large it is; Dask may use nine tenths of it."},
+            "storageClassName": _string(
+                "Class of a volume that comes and goes with the pod; on the node's disk if left out.",
+                pattern=OBJECT_NAME,
+                minLength=1,
+                maxLength=253,
+            ),
+        },
+        required=["size"],
+    )
+
+
 def _direction(which: str, default: str) -> Schema:
     return _object(
         f"How the cluster may {which}; {default}",
@@ -423,19 +439,7 @@ def _cluster_spec(fixed: bool = True) -> Schema:
                     "Dask configuration for scheduler, workers and drivers, as in dask.yaml. Wrong types are refused;"
                     " keys that Dask does not have are told by the condition ConfigUnknown."
                 ),
-                "spill": _object(
-                    "The volume on which each worker spills what does not fit into its memory.",
-                    {
-                        "size": {**_QUANTITY, "description": "How large it is; Dask may use nine tenths of it."},
-                        "storageClassName": _string(
-                            "Class of a volume that comes and goes with the pod; on the node's disk if left out.",
-                            pattern=OBJECT_NAME,
-                            minLength=1,
-                            maxLength=253,
-                        ),
-                    },
-                    required=["size"],
-                ),
+                "spill": _spill(),
             },
         ),
         "spark": _object(
@@ -556,7 +560,11 @@ def worker_group() -> Schema:
                 "default": False,
                 "description": "Run no workers of this group for now.",
             },
-            "dask": _object("What only groups of a Dask cluster have.", {"workerResources": _WORKER_RESOURCES}),
+            **_volumes("the group's workers, in place of the cluster's"),
+            "placement": _placement(),
+            "dask": _object(
+                "What only groups of a Dask cluster have.", {"workerResources": _WORKER_RESOURCES, "spill": _spill()}
+            ),
             "celery": _object(
                 "What only groups of a Celery cluster have.",
                 {
@@ -574,6 +582,7 @@ def worker_group() -> Schema:
             "x-kubernetes-validations": [
                 _rule("self.clusterRef == oldSelf.clusterRef", "clusterRef can't change: make another group"),
                 _rule("!has(self.dask) || !has(self.celery)", "give the block of the cluster's engine only"),
+                _MOUNTED,
             ]
         },
     )

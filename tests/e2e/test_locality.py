@@ -145,7 +145,7 @@ spark = SparkSession.builder.getOrCreate()
 context = spark.sparkContext
 jvm, scala = context._jvm, context._jsc.sc()
 while scala.getExecutorMemoryStatus().size() < 3:  # two, and the driver
-    threading.Event().wait(0.2)
+    threading.Event().wait(0.2)  # between two questions: nothing tells when executors come
 
 
 def look(_):
@@ -193,6 +193,8 @@ def test_spark_reads_each_file_on_the_node_that_has_it(kubectl, partitions):
         "replicas": 2,
         "placement": {"spread": "Nodes", "mode": "Required"},
         "resources": resources,
+        # An executor on each node from the start, rather than as tasks ask for them.
+        "spark": {"config": {"spark.dynamicAllocation.enabled": "false"}},
         "values": on_nodes(partitions),
     }
     driver = {"resources": resources, "script": SPARK}

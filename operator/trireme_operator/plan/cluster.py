@@ -19,6 +19,7 @@ from trireme_operator.api import (
     PART_OF,
     QUOTA_SHORT,
     STATEFUL_SET,
+    WORKER_CLUSTER,
     Key,
     Object,
     cluster_name,
@@ -317,8 +318,9 @@ def status(cluster: Object, observed: Observed, now: datetime, problem: Trouble 
         conditions.append(contended)
     if observed.short and not problem:
         conditions.append(Condition(QUOTA_SHORT, True, observed.short.reason, observed.short.message))
-    if observed.unknown:
-        told = f"spec.{engine.name}.config: {'; '.join(observed.unknown)}"
+    # Groups have their cluster's, which tells it.
+    if observed.unknown and cluster["kind"] == WORKER_CLUSTER.kind:
+        told = f"spec.{cluster['spec']['engine']}.config: {'; '.join(observed.unknown)}"
         conditions.append(Condition("ConfigUnknown", True, "UnknownKeys", told))
     before = cluster.get("status", {}).get("conditions", [])
     sized = scaling.status(cluster, observed.scaling)

@@ -9,7 +9,7 @@ from trireme_operator.plan.cluster import adapter, misplaced, overlay
 from trireme_operator.plan.pods import Trouble
 
 # Given by a group, these take the place of the cluster's as a whole.
-_REPLACED = ("image", "resources", "drainSeconds", "code")
+_REPLACED = ("image", "resources", "drainSeconds", "code", "volumes", "volumeMounts", "placement")
 _OWN = ("clusterRef", "replicas", "autoscaling")
 
 

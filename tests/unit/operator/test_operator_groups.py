@@ -165,6 +165,15 @@ def values(engine: str, own: Object, theirs: Object) -> Object:
             {"nodeSelector": {"zone": "a", "disk": "fast"}, "podLabels": {"a": "b"}},
         ),
         ({"code": {"configMap": "b"}}, {"code": {"configMap": "a"}}, {"code": {"configMap": "b"}}),
+        (
+            {"placement": {"spread": "Nodes"}, "dask": {"spill": {"size": "2Gi"}}},
+            {"placement": {"nodeLabels": {"a": "b"}}, "volumes": [{"name": "a", "emptyDir": {}}]},
+            {
+                "placement": {"spread": "Nodes"},
+                "spill": {"size": "2Gi"},
+                "volumes": [{"name": "a", "emptyDir": {}}],
+            },
+        ),
     ],
 )
 def test_what_is_left_out_is_the_clusters(own: Object, theirs: Object, expected: Object) -> None:
