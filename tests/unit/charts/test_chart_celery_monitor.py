@@ -429,6 +429,41 @@ def test_the_application_is_configured_as_for_workers(tmp_path: Any, monkeypatch
     assert conf.worker_disable_prefetch is True
 
 
+@pytest.mark.parametrize(
+    ("group", "broker", "expected"),
+    [
+        ("", "redis://nowhere", {"visibility_timeout": 5}),
+        (
+            "big",
+            "redis://nowhere",
+            {
+                "visibility_timeout": 5,
+                "unacked_key": "unacked.big",
+                "unacked_index_key": "unacked_index.big",
+                "unacked_mutex_key": "unacked_mutex.big",
+            },
+        ),
+        # Its client would refuse them.
+        ("big", "amqp://nowhere", {"visibility_timeout": 5}),
+    ],
+)
+def test_what_a_group_holds_is_noted_apart(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, group: str, broker: str, expected: Any
+) -> None:
+    (tmp_path / "tasks_of_a_group.py").write_text(
+        "from celery import Celery\n"
+        f"app = Celery('tasks', broker={broker!r}, set_as_current=False)\n"
+        "app.conf.broker_transport_options = {'visibility_timeout': 5}\n"
+    )
+    for name in ("defaults.json", "config.json"):
+        (tmp_path / name).write_text("{}")
+    monkeypatch.setattr(trireme_app, "CONF", tmp_path)
+    monkeypatch.setattr(trireme_app, "GROUP", group)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tasks_of_a_group", raising=False)
+    assert trireme_app.load("tasks_of_a_group").conf.broker_transport_options == expected
+
+
 @pytest.mark.parametrize("broker", [{"url": "amqp://a"}, {"existingSecret": "rabbit"}])
 def test_a_monitor_is_as_a_worker_is(render: Render, broker: Any) -> None:
     values = {"broker": broker, "queues": ["fast", "slow"], "app": "shop", "env": [{"name": "SHOP", "value": "1"}]}

@@ -112,6 +112,15 @@ def test_an_event_of_the_cluster_and_a_metric_tell():
     assert REGISTRY.get_sample_value("trireme_work_left_behind_total", labels) == before + 1
 
 
+def test_a_worker_of_a_group_is_told_of_by_the_group():
+    gone = pod(said(requeued=1), component="group-worker")
+    gone["metadata"]["labels"]["trireme.dev/group"] = "big"
+    group = {**CLUSTER, "kind": "WorkerGroup", "metadata": {**CLUSTER["metadata"], "name": "big", "uid": "g"}}
+    group["spec"] = {"clusterRef": {"name": "it"}}
+    assert told([gone], CLUSTER, group) == [("WorkLeftBehind", "Warning", "big")]
+    assert told([gone], CLUSTER) == []
+
+
 @pytest.mark.parametrize(
     ("gone", "cluster", "running"),
     [

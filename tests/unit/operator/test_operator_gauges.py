@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from operating import ENGINES, NAMESPACE, cluster
+from operating import ENGINES, NAMESPACE, cluster, group
 
 from trireme_operator import metrics
 from trireme_operator.api import Object
@@ -54,6 +54,17 @@ def test_what_is_told(engine: str) -> None:
     assert told() == busy
     gauges.tell(item, IDLE, desired=0, current=7)
     assert told() == of(item, waiting=0, running=0, slots=4, desired_replicas=0, replicas=7, demand_known=1)
+
+
+def test_a_group_is_told_of_under_its_clusters_name() -> None:
+    big = group("gauged-big", cluster="gauged")
+    big["spec"]["engine"] = "dask"
+    gauges.tell(NUMBERS, BUSY, desired=7, current=3)
+    gauges.tell(big, None, desired=1, current=1)
+    labels = f'{{engine="dask",group="gauged-big",name="gauged",namespace="{NAMESPACE}"}}'
+    own = of(NUMBERS, waiting=12, running=2, slots=2, desired_replicas=7, replicas=3, demand_known=1)
+    assert told() == own | {f"replicas{labels}": 1, f"demand_known{labels}": 0}
+    gauges.forget(big)
 
 
 def test_what_is_unknown_is_not_told_as_it_was() -> None:
