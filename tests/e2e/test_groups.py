@@ -87,6 +87,18 @@ def test_tasks_with_a_resource_run_on_their_group_which_may_shrink_meanwhile(kub
     until(lambda: not kubectl("get", "wg", "--output=name").strip())
 
 
+def test_executors_that_fit_no_other_worker_run_on_larger_ones(kubectl):
+    kubectl("apply", "--filename", SAMPLES / "spark" / "larger-workers.yaml")
+    kubectl.wait("wj/ledger-where", "condition=Complete", seconds=240)
+    assert kubectl.get("wj/ledger-where")["status"]["output"].splitlines()[-1] == "ledger-large"
+    assert kubectl.get("wg/ledger-large")["status"]["capacity"]["memory"] == str(1194 * 2**20)
+    # Whose work it is can't be told, so only the cluster's own workers are sized by it.
+    kubectl("patch", "wg/ledger-large", "--type=merge", '--patch={"spec": {"autoscaling": {"maxReplicas": 2}}}')
+    until(lambda: condition(kubectl.get("wg/ledger-large"), "Ready").get("reason") == "InvalidSpec")
+    assert condition(kubectl.get("wg/ledger-large"), "Ready")["message"].startswith("spec.autoscaling: ")
+    assert kubectl.get("deployment/ledger-large-worker")["status"]["readyReplicas"] == 1
+
+
 @pytest.mark.parametrize("engine", ["dask", "spark", "celery"])
 def test_the_operator_renders_a_group_byte_for_byte_as_helm_does(engine):
     metadata = {"name": "big", "namespace": "team"}
