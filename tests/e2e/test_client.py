@@ -79,7 +79,7 @@ def test_a_script_with_its_modules_on_a_borrowed_cluster(cli, kubectl, numbers, 
     )
     done = cli("run", "--cluster=numbers", str(tmp_path / "job.py"), "--", "40", "2", check=False)
     assert (done.returncode, done.stdout) == (5, "sum 42\n"), done.stderr
-    assert re.search(r"job-\w+: Running, 1/1 workers", done.stderr)
+    assert re.search(r"job-\w+: (Starting|Running), 1/1 workers", done.stderr)
     # It stays for its logs; what it brought goes with it.
     (name,) = [one for one in own(kubectl) if one.startswith("configmap") and one.endswith("-files")]
     kubectl("delete", "wj", "--all")

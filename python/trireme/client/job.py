@@ -323,7 +323,9 @@ def wanted(
             f"{getattr(error, 'filename', None) or script}: {getattr(error, 'strerror', error)}"
         ) from None
     config = objects.config_map(name, kube.namespace, text, own, extra)
-    job = objects.worker_job(name, kube.namespace, cluster, borrowed, driver or {}, args, bool(own), more or {})
+    job = objects.worker_job(
+        name, kube.namespace, cluster, borrowed, driver or {}, args, any("/" in path for path in own), more or {}
+    )
     return job, config
 
 

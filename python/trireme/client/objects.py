@@ -17,8 +17,13 @@ MODULES = "modules.zip"
 MAX_BYTES = 1_000_000
 """Of all files together: an object in etcd is 1 MiB at most (ConfigMap's own limit), and the rest is metadata."""
 
-# Where the charts mount the workers' files, and the operator the driver's.
-_CODE = "/opt/trireme/code"
+_ADD_MODULES = f"""\
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).with_name("{MODULES}")))
+"""
+# Where the operator mounts the driver's files.
 _PROGRAM = "/opt/trireme/script"
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
@@ -88,12 +93,17 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
 
 
 def config_map(name: str, namespace: str, script: str, own: Mapping[str, bytes], files: Mapping[str, bytes]) -> Object:
-    """Return the ConfigMap with a script as main.py, the modules in an archive, and further files as they are.
+    """Return the ConfigMap with a script as main.py, its modules and further files as they are, packages in an archive.
 
     Raises:
         TriremeError: all that is too large.
     """
-    binary = {**({MODULES: zipped(own)} if own else {}), **files}
+    plain = {path: content for path, content in own.items() if "/" not in path}
+    packages = {path: content for path, content in own.items() if "/" in path}
+    binary = {**plain, **files}
+    if packages:
+        # A ConfigMap has no folders. Python runs this at its start, from where workers have their code.
+        binary |= {MODULES: zipped(packages), "sitecustomize.py": _ADD_MODULES.encode()}
     size = len(script.encode()) + sum(map(len, binary.values()))
     if size > MAX_BYTES:
         sizes = {"the script": len(script.encode()), **{key: len(data) for key, data in binary.items()}}
@@ -119,7 +129,7 @@ def worker_job(
     borrowed: str | None,
     driver: Object,
     args: Sequence[str],
-    has_modules: bool,
+    has_packages: bool,
     more: Object,
 ) -> Object:
     """Return the WorkerJob that runs a script from its ConfigMap.
@@ -131,34 +141,26 @@ def worker_job(
         borrowed: or the name of one that is there.
         driver: spec of the driver, but for its program.
         args: of the script.
-        has_modules: whether there is an archive of modules.
+        has_packages: whether there is an archive of packages.
         more: further fields of the job's spec.
     """
     files = f"{name}-files"
     driver = {**driver, "code": {"configMap": files}, **({"args": [*args]} if args else {})}
-    if has_modules:
-        driver["env"] = _with_path(driver.get("env", []), f"{_PROGRAM}/{MODULES}:{_CODE}")
+    if has_packages:
+        # A variable of its own would hide the path that the cluster's drivers have.
+        driver["command"] = ["sh", "-c", f'PYTHONPATH={_PROGRAM}/{MODULES}:$PYTHONPATH exec python main.py "$@"', "sh"]
     spec: Object = {"driver": driver, **more}
     if borrowed:
         spec["clusterRef"] = {"name": borrowed}
     else:
         assert cluster is not None
-        cluster = {**cluster, "code": {"configMap": files}}
-        if has_modules:
-            cluster["env"] = _with_path(cluster.get("env", []), f"{_CODE}/{MODULES}:{_CODE}")
-        spec["clusterTemplate"] = {"spec": cluster}
+        spec["clusterTemplate"] = {"spec": {**cluster, "code": {"configMap": files}}}
     return {
         "apiVersion": API_VERSION,
         "kind": "WorkerJob",
         "metadata": {"name": name, "namespace": namespace},
         "spec": spec,
     }
-
-
-def _with_path(env: Sequence[Object], path: str) -> list[Object]:
-    given = next((one["value"] for one in env if one["name"] == "PYTHONPATH"), None)
-    path = f"{given}:{path}" if given else path
-    return [*(one for one in env if one["name"] != "PYTHONPATH"), {"name": "PYTHONPATH", "value": path}]
 
 
 def owned(item: Object, job: Object) -> Object:

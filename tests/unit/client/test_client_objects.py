@@ -69,30 +69,42 @@ def test_python_imports_from_the_archive(folder):
 
 
 def test_the_files_of_a_job():
-    made = objects.config_map("mean", "team", "print(1)", {"a.py": b"x"}, {"data.bin": b"\x00"})
+    made = objects.config_map("mean", "team", "print(1)", {"a.py": b"x", "b/c.py": b""}, {"data.bin": b"\x00"})
     assert made["metadata"]["name"] == "mean-files"
     assert made["data"] == {"main.py": "print(1)"}
     assert base64.b64decode(made["binaryData"]["data.bin"]) == b"\x00"
-    assert set(made["binaryData"]) == {"data.bin", "modules.zip"}
+    assert set(made["binaryData"]) == {"a.py", "data.bin", "modules.zip", "sitecustomize.py"}
     owner = objects.owned(made, {"apiVersion": "v", "kind": "WorkerJob", "metadata": {"name": "mean", "uid": "1"}})
     assert owner["metadata"]["ownerReferences"] == [
         {"apiVersion": "v", "kind": "WorkerJob", "name": "mean", "uid": "1"}
     ]
 
 
-def test_driver_and_workers_import_the_same():
-    own = {"engine": "dask", "env": [{"name": "PYTHONPATH", "value": "/mine"}]}
-    job = objects.worker_job("mean", "team", own, None, {"env": [{"name": "A", "value": "b"}]}, ["x"], True, {})
+def test_driver_and_workers_import_the_same(folder):
+    """Whatever the cluster has on its path itself."""
+    script = (folder / "job.py").read_text()
+    made = objects.config_map("mean", "team", "print(tools, deep.up.x)", objects.modules(folder / "job.py", script), {})
+    (folder / "there").mkdir()
+    for name, data in made["binaryData"].items():
+        (folder / "there" / name).write_bytes(base64.b64decode(data))
+    (folder / "there" / "job.py").write_text("")
+    code = "import bare.inner, deep.up, tools, theirs; print(deep.up.x, theirs.z)"
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "theirs.py").write_text("z = 2\n")
+    path = f"{folder / 'there'}:{folder / 'elsewhere'}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd="/", env={"PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "1 2\n"
+
+
+@pytest.mark.parametrize("packages", [True, False])
+def test_the_driver_of_a_script(packages):
+    job = objects.worker_job("mean", "team", {"engine": "dask"}, None, {}, ["x y"], packages, {})
     driver, cluster = job["spec"]["driver"], job["spec"]["clusterTemplate"]["spec"]
-    assert (driver["code"], driver["args"]) == ({"configMap": "mean-files"}, ["x"])
-    assert cluster["code"] == {"configMap": "mean-files"}
-    paths = [
-        next(one["value"] for one in env if one["name"] == "PYTHONPATH") for env in (driver["env"], cluster["env"])
-    ]
-    assert paths == [
-        "/opt/trireme/script/modules.zip:/opt/trireme/code",
-        "/mine:/opt/trireme/code/modules.zip:/opt/trireme/code",
-    ]
+    assert (driver["code"], driver["args"]) == ({"configMap": "mean-files"}, ["x y"])
+    assert cluster == {"engine": "dask", "code": {"configMap": "mean-files"}}
+    assert ("command" in driver) == packages
 
 
 def test_a_borrowed_cluster_is_left_as_it_is():
