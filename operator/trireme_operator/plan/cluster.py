@@ -42,6 +42,7 @@ NO_WORKERS = "NoWorkers"
 LOOK_CLOSER_SECONDS = 3.0
 """How long something may take to be ready before it is asked why it is not."""
 _CALM_SECONDS = 30.0
+# The same as in trireme.values.clusters, held together by its tests.
 _COPIED = ("image", "resources", "drainSeconds", "code", "env", "volumes", "volumeMounts", "placement")
 _WORKER = Fields("spec.image", "spec.resources", "spec.values.priorityClassName")
 _WITH_PODS = {DEPLOYMENT.kind, STATEFUL_SET.kind}

@@ -19,7 +19,7 @@ API_VERSION = "trireme.dev/v1alpha1"
 KIND = "WorkerCluster"
 ENGINES = ("dask", "spark", "celery")
 
-_COPIED = ("image", "resources", "drainSeconds", "code", "env")
+_COPIED = ("image", "resources", "drainSeconds", "code", "env", "volumes", "volumeMounts", "placement")
 """Fields of the spec that are values of the same name in every chart."""
 _CONTROL = {"dask": "scheduler", "spark": "master", "celery": "broker"}
 _OWN: dict[str, tuple[str, ...]] = {
@@ -35,6 +35,12 @@ _OF_THE_SERVER = (
 # What kubectl and the operator remember of what they applied.
 _REMEMBERED = ("kubectl.kubernetes.io/last-applied-configuration", "trireme.dev/applied")
 _MAX_DRAIN_SECONDS = 86400
+_MOUNTED = ("volumes", "volumeMounts")
+_SOURCES = {
+    "persistentVolumeClaim", "configMap", "secret", "emptyDir", "ephemeral", "projected", "downwardAPI", "csi",
+}  # fmt: skip
+# The charts' own.
+_RESERVED = {"tmp", "scripts", "conf", "code", "script", "spill"}
 _MAX_REPLICAS = 1000
 
 
@@ -154,8 +160,10 @@ def to_cluster(
     elif replicas is None:
         # The charts' default is another one than a WorkerCluster's.
         spec.setdefault("replicas", 2)
+    mounted = all(_fits(name, left[name]) for name in _MOUNTED if name in left)
     for name in _COPIED:
-        if name in left and _fits(name, left[name]):
+        # A mount needs its volume beside it.
+        if name in left and (mounted if name in _MOUNTED else _fits(name, left[name])):
             spec[name] = left.pop(name)
     if own := _own(left, engine):
         spec[engine] = own
@@ -199,6 +207,21 @@ def _fits(field: str, value: Any) -> bool:
             return isinstance(value, list) and all(
                 isinstance(item, dict) and "name" in item and item.keys() <= {"name", "value", "valueFrom"}
                 for item in value
+            )
+        case "volumes":
+            return isinstance(value, list) and all(
+                isinstance(item, dict) and item.get("name") not in _RESERVED and item.keys() <= {"name", *_SOURCES}
+                for item in value
+            )
+        case "volumeMounts":
+            fields = {"name", "mountPath", "subPath", "readOnly"}
+            return isinstance(value, list) and all(isinstance(item, dict) and item.keys() <= fields for item in value)
+        case "placement":
+            return (
+                isinstance(value, dict)
+                and value.keys() <= {"mode", "nodeLabels", "podLabels", "spread"}
+                and value.get("mode", "Preferred") in ("Preferred", "Required")
+                and value.get("spread", "Nodes") in ("Nodes", "Zones")
             )
         case "celery.queues":
             return isinstance(value, list) and all(isinstance(item, str) and item for item in value)

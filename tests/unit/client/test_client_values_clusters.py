@@ -25,6 +25,9 @@ ANY = st.recursive(
     max_leaves=5,
 )
 CHART_WORDS = [
+    "volumes",
+    "volumeMounts",
+    "placement",
     "image",
     "scheduler",
     "master",
@@ -166,6 +169,21 @@ def test_a_values_file_becomes_a_cluster_in_the_words_of_its_spec() -> None:
         "dask": {"config": {"distributed": {"x": 1}}, "scheduler": {"resources": {"limits": {"cpu": "2"}}}},
         "values": {"scheduler": {"nodeSelector": {"a": "b"}}, "drainSeconds": 100_000, "podLabels": {"a": "b"}},
     }
+
+
+@pytest.mark.parametrize(
+    ("volume", "where"),
+    [
+        ({"name": "data", "persistentVolumeClaim": {"claimName": "data"}}, "spec"),
+        ({"name": "data", "hostPath": {"path": "/data"}}, "values"),
+        ({"name": "tmp", "emptyDir": {}}, "values"),
+    ],
+)
+def test_volumes_and_their_mounts_stay_together(volume: dict[str, Any], where: str) -> None:
+    values = {"volumes": [volume], "volumeMounts": [{"name": volume["name"], "mountPath": "/data"}]}
+    spec = clusters.to_cluster(values, "dask", {"name": "n"})["spec"]
+    assert (spec if where == "spec" else spec["values"]).items() >= values.items()
+    assert where == "values" or "values" not in spec
 
 
 def test_what_the_server_adds_is_left_out() -> None:
