@@ -9,7 +9,7 @@ export_() {
     lab/uv.sh export --frozen --quiet --no-header "$@"
 }
 status=0
-for image in dask spark celery operator test; do
+for image in dask spark spark-client celery operator test; do
     file=images/$image/requirements.txt
     if [ $image = operator ]; then
         text=$(export_ --package trireme-operator --no-emit-project)

@@ -11,7 +11,7 @@ from trireme_lab.commands import Log, answer, succeeds
 from trireme_lab.problem import Problem
 
 BASE = "base"
-ENGINES = ("dask", "spark", "celery", "redis", "rabbitmq")
+ENGINES = ("dask", "spark", "spark-client", "celery", "redis", "rabbitmq")
 OPERATOR = "operator"
 TEST = "test"
 PUBLISHED = (*ENGINES, OPERATOR)

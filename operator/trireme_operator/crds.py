@@ -445,10 +445,46 @@ def _cluster_spec(fixed: bool = True) -> Schema:
         "spark": _object(
             "What only Spark has.",
             {
-                "master": _control("master"),
+                "mode": {
+                    "type": "string",
+                    "enum": ["standalone", "connect"],
+                    "default": "standalone",
+                    "description": "Who runs the applications' drivers: themselves, or a Spark Connect server"
+                    " whose clients need pyspark-client alone.",
+                },
+                "master": _object(
+                    "The master's pod.",
+                    {
+                        "resources": _resources("Limits and requests of the master's pod."),
+                        "persistence": _object(
+                            "A volume claim for what the master knows, so that a new pod finds the applications again."
+                            " A new process finds them without it, too.",
+                            {
+                                "enabled": {"type": "boolean", "description": "Whether it has one."},
+                                "storageClass": _string(
+                                    "Its StorageClass; the default one if left out.", pattern=OBJECT_NAME, maxLength=253
+                                ),
+                                "size": {**_QUANTITY, "description": "How much it asks for; 1Gi if left out."},
+                            },
+                        ),
+                    },
+                ),
+                "connect": _control("Connect server"),
+                "executor": _object(
+                    "The size of executors; a worker's if left out. Smaller ones share a worker.",
+                    {
+                        "cores": _integer("Cores of each.", 1, 1024),
+                        "memory": {**_QUANTITY, "description": "Heap of each; its share by its cores if left out."},
+                    },
+                ),
                 "config": _map(
                     "Spark properties for daemons, executors and drivers.", _string("A value.", maxLength=4096)
                 ),
+            },
+            **{
+                "x-kubernetes-validations": [
+                    _rule("!has(self.connect) || self.mode == 'connect'", "connect is for mode connect only"),
+                ]
             },
         ),
         "celery": _object(
@@ -510,8 +546,16 @@ def _cluster_spec(fixed: bool = True) -> Schema:
                     _rule(f"self.engine == '{name}' || !has(self.{name})", f"{name} is for engine {name} only")
                     for name in _ENGINES
                 ),
+<<<<<<< HEAD
                 *(unchanging if fixed else []),
                 _MOUNTED,
+=======
+                _rule("self.engine == oldSelf.engine", "engine can't change: make another cluster"),
+                _rule(
+                    "self.?spark.?master.?persistence == oldSelf.?spark.?master.?persistence",
+                    "spark.master.persistence can't change: make another cluster",
+                ),
+>>>>>>> b45a59d (Let Spark authenticate, serve Connect clients, keep histories and start from an archive of classes)
             ]
         },
     )

@@ -65,8 +65,10 @@ def test_a_job_that_borrows_a_cluster(kubectl, sample):
 
 
 def test_every_sample_is_tested():
-    samples = (TOP / "manifests" / "samples").rglob("*.yaml")
-    assert {str(path.relative_to(TOP / "manifests" / "samples")) for path in samples} == {*SAMPLES, *BORROWING}
+    root = TOP / "manifests" / "samples"
+    found = {str(path.relative_to(root)) for path in root.rglob("*.yaml")}
+    # Those of one engine are tested in a file of their own.
+    assert {name for name in found if not name.startswith("spark/")} == {*SAMPLES, *BORROWING}
 
 
 def test_every_part_of_a_sample_has_limits(kubectl):

@@ -17,12 +17,102 @@ heap does not hold: the JVM's own (some 200 MiB) and Python. No executor starts 
 spark://{{ include "common.cluster" . }}-master.{{ .Release.Namespace }}.svc:7077
 {{- end -}}
 
+{{/* "true" when there is a Spark Connect server. */}}
+{{- define "spark.connect" -}}
+{{- if eq .Values.mode "connect" -}}true{{- end -}}
+{{- end -}}
+
+{{- define "spark.authSecret" -}}
+{{- .Values.auth.existingSecret | default (printf "%s-auth" (include "common.cluster" .)) -}}
+{{- end -}}
+
+{{/* What everybody here proves to know: Spark reads this variable before its property, in each of its processes. */}}
+{{- define "spark.authEnv" -}}
+- name: _SPARK_AUTH_SECRET
+  valueFrom: {secretKeyRef: {name: {{ include "spark.authSecret" . }}, key: password}}
+{{- end -}}
+
+{{/* Cores of an executor: a worker's, unless executor.cores says less. Whose workers are of another size is a group's own matter. */}}
+{{- define "spark.executorCores" -}}
+{{- $cores := include "spark.cores" . | int -}}
+{{- $wanted := .Values.executor.cores | default $cores | int -}}
+{{- if and (gt $wanted $cores) (not .Values.cluster) -}}
+{{- fail (printf "executor.cores: no worker has %d cores: use at most %d, or raise resources.limits.cpu" $wanted $cores) -}}
+{{- end -}}
+{{- $wanted -}}
+{{- end -}}
+
+{{/*
+MiB for an executor's heap: its share of a worker's by its cores, unless executor.memory says something else. Spark
+refuses a heap of less than 450 MiB, of which Java counts some for itself.
+*/}}
+{{- define "spark.executorMemory" -}}
+{{- $memory := include "spark.memory" . | int -}}
+{{- $least := 470 -}}
+{{- if .Values.executor.memory -}}
+{{- $bytes := include "common.bytes" (dict "quantity" .Values.executor.memory "field" "executor.memory") -}}
+{{- $given := .Values.executor.memory -}}
+{{- include "common.leastMemory" (dict "bytes" $bytes "given" $given "least" $least "field" "executor.memory" "why" "a Spark executor") -}}
+{{- $wanted := div (int64 $bytes) 1048576 | int -}}
+{{- if and (gt $wanted $memory) (not .Values.cluster) -}}
+{{- fail (printf "executor.memory: no worker has %v for an executor: use at most %dMi, or raise resources.limits.memory" $given $memory) -}}
+{{- end -}}
+{{- $wanted -}}
+{{- else -}}
+{{- min $memory (max $least (div (mul $memory (include "spark.executorCores" . | int)) (include "spark.cores" . | int))) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Where drivers write what happens, for the history server. */}}
+{{- define "spark.eventLog" -}}
+{{- $history := .Values.history -}}
+{{- if $history.enabled -}}
+{{- if eq (empty $history.existingClaim) (empty $history.directory) -}}
+{{- fail "history.enabled: say where event logs are kept, either by history.existingClaim or by history.directory" -}}
+{{- end -}}
+{{- $history.directory | default "file:/var/log/spark" -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+What drivers get beside what workers have, as JSON for the operator; nothing where there is none. A Connect client
+needs a URL alone: a parameter that is none of its own goes along as a header. Its parameter `token` wants TLS.
+*/}}
+{{- define "spark.forDrivers" -}}
+{{- $found := dict -}}
+{{- if include "spark.connect" . -}}
+{{- $host := printf "%s-connect.%s.svc" (include "common.name" .) .Release.Namespace -}}
+{{- $_ := set $found "image" .Values.connect.clientImage -}}
+{{- $_ := set $found "env" (list (dict "name" "SPARK_REMOTE" "value" (printf "sc://%s:15002/;authorization=Bearer%%20$(_SPARK_AUTH_SECRET)" $host))) -}}
+{{- else if and .Values.history.enabled .Values.history.existingClaim -}}
+{{- $_ := set $found "volumes" (include "spark.eventVolumes" . | fromYamlArray) -}}
+{{- $_ := set $found "volumeMounts" (include "spark.eventMounts" . | fromYamlArray) -}}
+{{- end -}}
+{{- with $found -}}{{- toJson . -}}{{- end -}}
+{{- end -}}
+
+{{- define "spark.eventVolumes" -}}
+{{- if .Values.history.enabled }}
+{{- with .Values.history.existingClaim }}
+- name: events
+  persistentVolumeClaim: {claimName: {{ . }}}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "spark.eventMounts" -}}
+{{- if and .Values.history.enabled .Values.history.existingClaim }}
+- {name: events, mountPath: /var/log/spark}
+{{- end }}
+{{- end -}}
+
 {{/* Environment of the daemons, which work little: a small heap, one collector thread, no optimizing compiler. */}}
 {{- define "spark.daemonEnv" -}}
 - name: SPARK_LOCAL_HOSTNAME
   value: $(POD_IP)
 - name: SPARK_CONF_DIR
   value: /opt/trireme/conf
+{{ include "spark.authEnv" . }}
 - name: SPARK_DAEMON_MEMORY
   value: 256m
 - name: SPARK_DAEMON_JAVA_OPTS

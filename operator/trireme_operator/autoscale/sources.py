@@ -170,7 +170,7 @@ class Sources:
 
     async def _spark_ahead(self, cluster: Object) -> dict[str, int]:
         """Return how many executors applications are about to ask for, as far as drivers of ours tell at once."""
-        found = [pod["status"] for pod in of_component(self._pods(cluster), "driver") if "status" in pod]
+        found = [pod["status"] for pod in self._spark_drivers(cluster) if "status" in pod]
         # Of a pod that has ended the address may be another's by now. What an application says of its is never asked.
         addresses = {status["podIP"] for status in found if status.get("phase") == "Running" and status.get("podIP")}
         for address in addresses - self._drivers.keys():
@@ -179,6 +179,11 @@ class Sources:
             return {}
         answered, _ = await asyncio.wait([self._drivers[address] for address in addresses], timeout=_DRIVER_SECONDS)
         return dict(task.result() for task in answered)
+
+    def _spark_drivers(self, cluster: Object) -> list[Object]:
+        """Return the pods with drivers that the operator made: its jobs', and a Connect server."""
+        pods = self._pods(cluster)
+        return [*of_component(pods, "driver"), *of_component(pods, "connect")]
 
     async def _spark_driver(self, address: str) -> tuple[str, int]:
         """Return a driver's application, and how many executors it is about to ask for: 0 if it does not tell."""
@@ -222,8 +227,7 @@ class Sources:
         return time.monotonic() - since < seconds - _EARLY_SECONDS
 
     async def _spark_news(self, cluster: Object, seconds: float) -> bool:
-        drivers = of_component(self._pods(cluster), "driver")
-        await asyncio.sleep(min(seconds, spark_seconds(drivers)))
+        await asyncio.sleep(min(seconds, spark_seconds(self._spark_drivers(cluster))))
         return False
 
     async def _celery_news(self, cluster: Object, seconds: float) -> bool:

@@ -12,13 +12,22 @@ class Endpoint:
 
     Args:
         name: what answers.
+<<<<<<< HEAD
         url: where; `{host}` stands for the control pod's Service.
         port: the Service's port of which that is true; empty where there is no choice.
+=======
+        url: where; `{host}` stands for the Service.
+        component: whose Service that is, and the address is told only if there is one; the control pod's if empty.
+>>>>>>> b45a59d (Let Spark authenticate, serve Connect clients, keep histories and start from an archive of classes)
     """
 
     name: str
     url: str
+<<<<<<< HEAD
     port: str = ""
+=======
+    component: str = ""
+>>>>>>> b45a59d (Let Spark authenticate, serve Connect clients, keep histories and start from an archive of classes)
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,7 @@ class Adapter:
         shared_volumes: the workers' volumes that drivers mount as well.
         driver_env: further variables of a driver.
         driver_ports: of a driver's container, by which Prometheus finds its metrics.
+        servers: components that have to answer for the cluster to be Ready, where its chart renders them.
         monitor: component that tells the demand where the control pod is elsewhere; empty if none does.
         autoscaled: the chart's values for clusters with spec.autoscaling.
         beside: the chart's values for a cluster beside groups: of its spec and theirs.
@@ -91,6 +101,7 @@ class Adapter:
     shared_volumes: tuple[str, ...]
     driver_env: Callable[[Driver], Sequence[Object]] = _nothing
     driver_ports: tuple[Object, ...] = ()
+    servers: tuple[str, ...] = ()
     monitor: str = ""
     autoscaled: Object = field(default_factory=dict)
     beside: Callable[[Object, Sequence[Object]], Object] = _alone

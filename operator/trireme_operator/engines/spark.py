@@ -1,4 +1,4 @@
-"""Spark in standalone mode: a master, which drivers find by spark-defaults.conf."""
+"""Spark: a standalone master, which drivers find by spark-defaults.conf, or a Spark Connect server in its front."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -20,6 +20,9 @@ _CORES_MAX = "spark.cores.max"
 
 
 def _driver_env(driver: Driver) -> list[Object]:
+    if driver.cluster.get("spark", {}).get("mode") == "connect":
+        # A client: what runs is its server's.
+        return []
     limit = driver.container.get("resources", {}).get("limits", {}).get("memory")
     heap = max(_LEAST_HEAP, int(mebibytes(limit) * _HEAP_SHARE)) if limit is not None else _DEFAULT_HEAP
     variables = [
@@ -61,14 +64,21 @@ SPARK = Adapter(
     control="master",
     control_kind=STATEFUL_SET,
     control_image="spec.image",
-    images={"image": "trireme/spark:dev"},
-    endpoints=(Endpoint("master", "spark://{host}:7077"), Endpoint("ui", "http://{host}:8080")),
-    has_password=False,
-    shared_env=("POD_IP", "SPARK_LOCAL_HOSTNAME", "SPARK_MASTER", "SPARK_CONF_DIR"),
+    images={"image": "trireme/spark:dev", "connect": {"clientImage": "trireme/spark-client:dev"}},
+    endpoints=(
+        Endpoint("master", "spark://{host}:7077"),
+        Endpoint("ui", "http://{host}:8080"),
+        Endpoint("connect", "sc://{host}:15002", "connect"),
+        Endpoint("connect-ui", "http://{host}:4040", "connect"),
+        Endpoint("history", "http://{host}:18080", "history"),
+    ),
+    has_password=True,
+    shared_env=("POD_IP", "SPARK_LOCAL_HOSTNAME", "SPARK_MASTER", "SPARK_CONF_DIR", "_SPARK_AUTH_SECRET"),
     shared_volumes=("code", "conf"),
     driver_env=_driver_env,
     unfit=_unfit,
     driver_ports=({"name": "http-ui", "containerPort": 4040},),
+    servers=("connect",),
 )
 
 _ALIVE = "ALIVE"

@@ -10,6 +10,7 @@ from trireme_operator.api import (
     CAPACITY_ANNOTATION,
     CHART_KINDS,
     DEPLOYMENT,
+    DRIVERS_ANNOTATION,
     GROUP_LABEL,
     LABEL_COMPONENT,
     LABEL_INSTANCE,
@@ -197,8 +198,12 @@ def control_key(cluster: Object) -> Key:
 
 def monitor_key(cluster: Object) -> Key:
     """Return the key of the Deployment that tells the demand of a cluster whose control pod is elsewhere."""
+    return _deployment_key(cluster, adapter(cluster).monitor)
+
+
+def _deployment_key(cluster: Object, component: str) -> Key:
     metadata = cluster["metadata"]
-    return Key(DEPLOYMENT.kind, metadata["namespace"], f"{metadata['name']}-{adapter(cluster).monitor}")
+    return Key(DEPLOYMENT.kind, metadata["namespace"], f"{metadata['name']}-{component}")
 
 
 def plan(cluster: Object, wanted: list[Object], observed: Observed, password: str, now: datetime) -> Plan:
@@ -332,12 +337,17 @@ def status(cluster: Object, observed: Observed, now: datetime, problem: Trouble 
         "selector": ",".join(f"{label}={value}" for label, value in worker_labels(cluster).items()),
         "capacity": offered_by(workers),
         **({"autoscaling": sized} if sized else {}),
+<<<<<<< HEAD
         **({} if is_group(cluster) else {"endpoints": _endpoints(cluster, observed) if observed.has_control else []}),
+=======
+        **({} if is_group(cluster) else {"endpoints": _endpoints(cluster, observed)}),
+>>>>>>> b45a59d (Let Spark authenticate, serve Connect clients, keep histories and start from an archive of classes)
         "conditions": merge(before, conditions, cluster["metadata"]["generation"], timestamp(now)),
     }
 
 
 def _endpoints(cluster: Object, observed: Observed) -> list[Object]:
+<<<<<<< HEAD
     control = control_key(cluster)
     host = f"{control.name}.{control.namespace}.svc"
     service = observed.objects.get(Key("Service", control.namespace, control.name), {})
@@ -347,6 +357,26 @@ def _endpoints(cluster: Object, observed: Observed) -> list[Object]:
         for point in adapter(cluster).endpoints
         if not point.port or point.port in ports
     ]
+=======
+    name, namespace, engine = cluster["metadata"]["name"], cluster["metadata"]["namespace"], adapter(cluster)
+    return [
+        {
+            "name": point.name,
+            "url": point.url.format(host=f"{name}-{point.component or engine.control}.{namespace}.svc"),
+        }
+        for point in engine.endpoints
+        if (_deployment_key(cluster, point.component) in observed.objects if point.component else observed.has_control)
+    ]
+
+
+def for_drivers(workers: Object) -> Object:
+    """Read what drivers get beside what the workers of a Deployment have; nothing if somebody else wrote there."""
+    try:
+        found = json.loads(workers["metadata"]["annotations"][DRIVERS_ANNOTATION])
+    except (AttributeError, KeyError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+>>>>>>> b45a59d (Let Spark authenticate, serve Connect clients, keep histories and start from an archive of classes)
 
 
 def worker_labels(cluster: Object) -> Object:
@@ -397,6 +427,12 @@ def _ready(cluster: Object, observed: Observed, problem: Trouble | None) -> Cond
         pods = of_component(observed.pods, engine.control)
         found = of_deployment(control, fields) or of_pods(pods, fields) or observed.trouble
         return _not_ready(found or Trouble("ControlNotReady", f"the {engine.control} is not ready yet"))
+    for server in engine.servers:
+        deployment = observed.objects.get(_deployment_key(cluster, server))
+        if deployment and not int(deployment.get("status", {}).get("readyReplicas", 0)):
+            fields = Fields("spec.image", f"spec.{engine.name}.{server}.resources")
+            found = of_deployment(deployment) or of_pods(of_component(observed.pods, server), fields)
+            return _not_ready(found or Trouble("ControlNotReady", f"the {server} server is not ready yet"))
     if int(workers.get("status", {}).get("readyReplicas", 0)) == 0 and (desired > 0 or not workers):
         found = _workers_trouble(cluster, observed, workers)
         return _not_ready(found or Trouble(NO_WORKERS, f"no worker of {desired} is ready yet"))

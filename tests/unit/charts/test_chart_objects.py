@@ -8,7 +8,7 @@ from subprocess import run
 from typing import Any
 
 import pytest
-from charting import ENGINES, NAME, NAMESPACE, Object, Render, Rendered, container, environment, workloads
+from charting import ENGINES, NAME, NAMESPACE, Object, Render, Rendered, container, environment, limits, workloads
 from helm_python import HelmRenderError
 
 CONTROL = {
@@ -19,6 +19,9 @@ CONTROL = {
 
 VARIANTS: list[tuple[str, Object]] = [
     *((engine, {}) for engine in ENGINES),
+    ("spark", {"mode": "connect", "code": {"configMap": "tasks"}}),
+    ("spark", {"history": {"enabled": True, "existingClaim": "logs"}}),
+    ("spark", {"mode": "connect", "history": {"enabled": True, "directory": "s3a://logs/spark"}}),
     ("spark", {"master": {"persistence": {"enabled": True, "storageClass": "fast"}}}),
     ("celery", {"broker": {"persistence": {"enabled": False}}}),
     ("celery", {"broker": {"type": "rabbitmq"}, "monitor": {"enabled": True}}),
@@ -50,7 +53,7 @@ def test_pod_security_restricted(render: Render, engine: str, values: Object) ->
                 "readOnlyRootFilesystem": True,
             }
         kinds = {key for volume in pod.get("volumes", []) for key in volume} - {"name"}
-        assert kinds <= {"configMap", "emptyDir"}
+        assert kinds <= {"configMap", "emptyDir", "persistentVolumeClaim"}
 
 
 @every_variant
@@ -123,11 +126,10 @@ def test_the_operator_may_ask_spark_drivers_and_nobody_else(render: Render, engi
         operator = {"matchLabels": {"app.kubernetes.io/name": "trireme", "app.kubernetes.io/component": "operator"}}
         assert objects["NetworkPolicy", f"{NAME}-driver"]["spec"] == {
             "podSelector": {
-                "matchLabels": {
-                    "app.kubernetes.io/name": "spark",
-                    "app.kubernetes.io/instance": NAME,
-                    "app.kubernetes.io/component": "driver",
-                }
+                "matchLabels": {"app.kubernetes.io/name": "spark", "app.kubernetes.io/instance": NAME},
+                "matchExpressions": [
+                    {"key": "app.kubernetes.io/component", "operator": "In", "values": ["driver", "connect"]}
+                ],
             },
             "policyTypes": ["Ingress"],
             "ingress": [{"from": [{"namespaceSelector": {}, "podSelector": operator}], "ports": [{"port": 4040}]}],
@@ -145,7 +147,7 @@ def test_names(render: Render, engine: str) -> None:
         ("ConfigMap", f"{NAME}-conf"),
         ("ConfigMap", f"{NAME}-scripts"),
     } <= objects.keys()
-    assert ("Secret", f"{NAME}-auth") in objects or engine != "celery"
+    assert ("Secret", f"{NAME}-auth") in objects or engine == "dask"
 
 
 @every_engine
@@ -165,7 +167,7 @@ def test_the_longest_name_fits(render: Render, engine: str) -> None:
 @every_engine
 def test_scaling_changes_nothing_but_the_number(render: Render, engine: str) -> None:
     def sized(replicas: int) -> Rendered:
-        password = {"auth": {"existingSecret": "own"}} if engine == "celery" else {}
+        password = {} if engine == "dask" else {"auth": {"existingSecret": "own"}}
         objects = render(engine, {"replicas": replicas, **password})
         assert objects["Deployment", f"{NAME}-worker"]["spec"].pop("replicas") == replicas
         return objects
@@ -356,14 +358,91 @@ def test_connections(render: Render) -> None:
     assert celery["CELERY_RESULT_BACKEND"] == f"{broker}/1"
 
 
-def test_broker_password(render: Render) -> None:
-    first, second = (render("celery")["Secret", f"{NAME}-auth"]["data"]["password"] for _ in range(2))
+@pytest.mark.parametrize(("engine", "variable"), [("celery", "REDIS_PASSWORD"), ("spark", "_SPARK_AUTH_SECRET")])
+def test_password(render: Render, engine: str, variable: str) -> None:
+    first, second = (render(engine)["Secret", f"{NAME}-auth"]["data"]["password"] for _ in range(2))
     assert first != second
-    given = render("celery", {"auth": {"existingSecret": "own"}})
+    more = {"mode": "connect", "history": {"enabled": True, "existingClaim": "logs"}} if engine == "spark" else {}
+    given = render(engine, {"auth": {"existingSecret": "own"}, **more})
     assert not any(kind == "Secret" for kind, _ in given)
     reference = {"secretKeyRef": {"name": "own", "key": "password"}}
     for workload in workloads(given):
-        assert environment(workload)["REDIS_PASSWORD"] == reference
+        assert environment(workload)[variable] == reference
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"executor": {"cores": 3}}, r"executor\.cores: no worker has 3 cores: use at most 2, or raise resources"),
+        ({"executor": {"memory": "4Gi"}}, r"executor\.memory: no worker has 4Gi for an executor: use at most 1877Mi"),
+        (
+            {"executor": {"memory": "100Mi"}},
+            r"executor\.memory: 100Mi is too small for a Spark executor: use at least 470Mi",
+        ),
+        ({"history": {"enabled": True}}, r"history\.enabled: .* history\.existingClaim or by history\.directory"),
+        (
+            {"history": {"enabled": True, "existingClaim": "a", "directory": "s3a://b"}},
+            r"history\.enabled: .* either by history\.existingClaim or by history\.directory",
+        ),
+        ({"config": {"spark.authenticate.secret": "x"}}, r"spark\.authenticate\.secret .* auth\.existingSecret"),
+        ({"mode": "connect", "connect": limits(memory="512Mi")}, r"connect\.resources\.limits\.memory: .* least 768Mi"),
+        (
+            {"history": {"enabled": True, "existingClaim": "a", **limits(memory="64Mi")}},
+            r"history\.resources\.limits\.memory: 64Mi is too small .* least 512Mi",
+        ),
+    ],
+)
+def test_spark_values_that_would_not_do(render: Render, values: Object, words: str) -> None:
+    with pytest.raises(HelmRenderError, match=words):
+        render("spark", {**limits(cpu="2", memory="3Gi"), **values})
+
+
+@pytest.mark.parametrize(
+    ("executor", "cores", "memory"),
+    [
+        ({}, "4", "3925m"),
+        # Its share, by its cores.
+        ({"cores": 2}, "2", "1962m"),
+        ({"cores": 1, "memory": "600Mi"}, "1", "600m"),
+        ({"memory": "3925Mi"}, "4", "3925m"),
+    ],
+)
+def test_spark_executors_are_as_large_as_they_should_be(
+    render: Render, executor: Object, cores: str, memory: str
+) -> None:
+    objects = render("spark", {**limits(cpu="4", memory="6Gi"), "executor": executor})
+    text = objects["ConfigMap", f"{NAME}-conf"]["data"]["spark-defaults.conf"]
+    properties = dict(line.split(" ", 1) for line in text.splitlines())
+    assert (properties["spark.executor.cores"], properties["spark.executor.memory"]) == (cores, memory)
+
+
+def test_small_spark_executors_have_the_least_heap_that_one_can_have(render: Render) -> None:
+    objects = render("spark", {**limits(cpu="4", memory="2Gi"), "executor": {"cores": 1}})
+    assert (
+        "spark.executor.memory 470m" in objects["ConfigMap", f"{NAME}-conf"]["data"]["spark-defaults.conf"].splitlines()
+    )
+
+
+def test_no_secret_is_in_a_spark_configuration(render: Render) -> None:
+    text = render("spark")["ConfigMap", f"{NAME}-conf"]["data"]["spark-defaults.conf"]
+    properties = dict(line.split(" ", 1) for line in text.splitlines())
+    assert properties["spark.authenticate"] == "true"
+    assert properties["spark.authenticate.secret"] == "see-_SPARK_AUTH_SECRET"
+
+
+@pytest.mark.parametrize(
+    ("history", "where"),
+    [({"existingClaim": "logs"}, "file:/var/log/spark"), ({"directory": "s3a://a/b"}, "s3a://a/b"), (None, None)],
+)
+def test_spark_event_logs(render: Render, history: Object | None, where: str | None) -> None:
+    objects = render("spark", {"history": {"enabled": True, **history}} if history else {})
+    text = objects["ConfigMap", f"{NAME}-conf"]["data"]["spark-defaults.conf"]
+    properties = dict(line.split(" ", 1) for line in text.splitlines())
+    assert properties.get("spark.eventLog.dir") == where
+    assert (("Deployment", f"{NAME}-history") in objects) is bool(history)
+    # A claim that is ReadWriteOnce would hold all workers on one node.
+    worker = objects["Deployment", f"{NAME}-worker"]["spec"]["template"]["spec"]
+    assert not [volume for volume in worker["volumes"] if "persistentVolumeClaim" in volume]
 
 
 @pytest.mark.parametrize(

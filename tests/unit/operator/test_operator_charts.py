@@ -54,7 +54,7 @@ def test_what_was_rendered_before_is_remembered() -> None:
 @pytest.mark.parametrize(
     ("engine", "name", "namespace", "given"),
     [
-        ("spark", "numbers", NAMESPACE, {"replicas": 3}),
+        ("spark", "numbers", NAMESPACE, {"replicas": 3, "auth": {"existingSecret": "own"}}),
         ("dask", "others", NAMESPACE, {"replicas": 3}),
         ("dask", "numbers", "elsewhere", {"replicas": 3}),
         ("dask", "numbers", NAMESPACE, {"replicas": 4}),

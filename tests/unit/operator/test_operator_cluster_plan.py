@@ -14,6 +14,7 @@ from trireme_operator.plan.action import Delete
 from trireme_operator.plan.cluster import (
     Observed,
     desired_replicas,
+    for_drivers,
     look_again,
     misplaced,
     missing_code,
@@ -77,7 +78,12 @@ def test_free_values_go_over_the_spec(spec: Object, above: Object, expected: Obj
 
 
 @pytest.mark.parametrize(
-    ("engine", "auth"), [("dask", None), ("spark", None), ("celery", {"existingSecret": "numbers-auth"})]
+    ("engine", "auth"),
+    [
+        ("dask", None),
+        ("spark", {"existingSecret": "numbers-auth"}),
+        ("celery", {"existingSecret": "numbers-auth"}),
+    ],
 )
 def test_only_an_engine_with_a_password_is_told_its_secret(engine: str, auth: Object | None) -> None:
     assert values(cluster(engine)).get("auth") == auth
@@ -175,7 +181,7 @@ def test_an_earlier_clusters_objects_are_not_this_ones() -> None:
         # What the operator can't read it must not write twice: the broker already runs with the first password.
         ("celery", [config_map("numbers-conf")], []),
         ("dask", [], []),
-        ("spark", [], []),
+        ("spark", [], ["numbers-auth"]),
     ],
 )
 def test_the_password_is_made_once(engine: str, seen: list[Object], created: list[str]) -> None:
@@ -373,6 +379,55 @@ def test_endpoints_and_selector(engine: str, expected: Object, objects: list[Obj
     assert found["selector"] == (
         f"app.kubernetes.io/name={engine},app.kubernetes.io/instance=numbers,app.kubernetes.io/component=worker"
     )
+
+
+@pytest.mark.parametrize(("component", "names"), [("connect", {"connect", "connect-ui"}), ("history", {"history"})])
+def test_endpoints_of_servers_that_are_there(component: str, names: set[str]) -> None:
+    item = cluster("spark")
+    server = {"kind": "Deployment", "metadata": {"name": f"numbers-{component}"}}
+    found = status(item, Observed.of(item, [owned(server, item)]), NOW)["endpoints"]
+    assert {point["name"] for point in found} == {"master", "ui", *names}
+    assert all(f"//numbers-{component}.team.svc:" in point["url"] for point in found if point["name"] in names)
+
+
+@pytest.mark.parametrize(
+    ("component", "count", "expected"),
+    [
+        ("connect", None, ("False", "ControlNotReady")),
+        ("connect", 0, ("False", "ControlNotReady")),
+        ("connect", 1, ("True", "Ready")),
+        # It shows what was, and nobody waits for it.
+        ("history", 0, ("True", "Ready")),
+    ],
+)
+def test_a_server_that_clients_need_has_to_answer(component: str, count: int | None, expected: tuple[str, str]) -> None:
+    item = cluster("spark", replicas=2)
+    counts = {} if count is None else {"readyReplicas": count}
+    server = {"kind": "Deployment", "metadata": {"name": f"numbers-{component}"}, "status": counts}
+    before = seen(item, 1, all_ready(2))
+    observed = replace(before, objects={**before.objects, **Observed.of(item, [owned(server, item)]).objects})
+    told = conditions(status(item, observed, NOW))["Ready"]
+    assert (told["status"], told["reason"]) == expected
+    broken = replace(observed, pods=[pod(component, "ErrImagePull")])
+    told = conditions(status(item, broken, NOW))["Ready"]
+    if expected[0] == "False":
+        assert told["reason"] == "ImagePullBackOff"
+        assert told["message"].startswith("spec.image: ")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [
+        ('{"image": "a", "env": []}', {"image": "a", "env": []}),
+        ("[1]", {}),
+        ("{", {}),
+        (None, {}),
+    ],
+)
+def test_what_drivers_get_besides_is_read_with_care(annotation: str | None, expected: Object) -> None:
+    annotations = {} if annotation is None else {"trireme.dev/drivers": annotation}
+    assert for_drivers({"metadata": {"annotations": annotations}}) == expected
+    assert for_drivers({"metadata": {}}) == {}
 
 
 def test_a_condition_that_stays_keeps_its_time() -> None:

@@ -307,6 +307,7 @@ VALID: list[Object] = [
     cluster(status={"autoscaling": {"nextScaleTime": STAMP}}),
     job(managedBy="trireme.dev/workerjob-controller"),
     job(managedBy="kueue.x-k8s.io/multikueue"),
+<<<<<<< HEAD
     job(startDeadlineSeconds=1),
     job(
         driver={
@@ -322,9 +323,16 @@ VALID: list[Object] = [
     *(cron_job(concurrencyPolicy=policy) for policy in ("Allow", "Forbid", "Replace")),
     cron_job(jobTemplate={"metadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}}, "spec": job()["spec"]}),
     cron_job(status={"active": [{"name": "a", "uid": "b"}], "lastScheduleTime": STAMP}),
+=======
+    cluster("spark", spark={"mode": "connect", "connect": {"resources": {"limits": {"memory": "2Gi"}}}}),
+    cluster("spark", spark={"executor": {"cores": 2, "memory": "1Gi"}}),
+>>>>>>> b45a59d (Let Spark authenticate, serve Connect clients, keep histories and start from an archive of classes)
 ]
 INVALID: list[Object] = [
     cluster("ray"),
+    cluster("spark", spark={"mode": "cluster"}),
+    cluster("spark", spark={"executor": {"cores": 0}}),
+    cluster("spark", spark={"executor": {"memory": "1g"}}),
     cluster(replicas=-1),
     cluster(replicas=1001),
     cluster(replicas="2"),

@@ -354,7 +354,30 @@ def test_the_driver_is_let_in_by_the_network_policy(engine: str) -> None:
 def test_the_operator_may_ask_a_spark_driver() -> None:
     labels = made_driver(job(), ready("spark"))["spec"]["template"]["metadata"]["labels"]
     policy = chart_objects("spark")["NetworkPolicy", "numbers-driver"]
-    assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    selector = policy["spec"]["podSelector"]
+    (components,) = selector["matchExpressions"]
+    assert selector["matchLabels"].items() <= labels.items()
+    assert labels[components["key"]] in components["values"]
+
+
+def test_a_client_of_spark_connect_needs_its_address_alone() -> None:
+    made = made_pod(engine="spark", spark={"mode": "connect"})
+    (container,) = made["containers"]
+    assert container["image"] == "trireme/spark-client:dev"
+    found = environment(made)
+    assert found["SPARK_REMOTE"] == "sc://numbers-connect.team.svc:15002/;authorization=Bearer%20$(_SPARK_AUTH_SECRET)"
+    names = [variable["name"] for variable in container["env"]]
+    assert names.index("_SPARK_AUTH_SECRET") < names.index("SPARK_REMOTE")
+    assert not found.keys() & {"SPARK_DRIVER_MEMORY", "PYSPARK_SUBMIT_ARGS"}
+    own = made_pod({"image": "mine:1"}, "spark", spark={"mode": "connect"})
+    assert own["containers"][0]["image"] == "mine:1"
+
+
+def test_spark_drivers_write_their_event_logs_to_the_claim() -> None:
+    made = made_pod(engine="spark", values={"history": {"enabled": True, "existingClaim": "logs"}})
+    (volume,) = [one["name"] for one in made["volumes"] if "persistentVolumeClaim" in one]
+    mounts = {mount["name"]: mount["mountPath"] for mount in made["containers"][0]["volumeMounts"]}
+    assert mounts[volume] == "/var/log/spark"
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -515,6 +538,7 @@ CONNECTION = {
         "SPARK_LOCAL_HOSTNAME": "$(POD_IP)",
         "SPARK_MASTER": "spark://numbers-master.team.svc:7077",
         "SPARK_CONF_DIR": "/opt/trireme/conf",
+        "_SPARK_AUTH_SECRET": {"secretKeyRef": {"name": "numbers-auth", "key": "password"}},
         "SPARK_DRIVER_MEMORY": "1024m",
         "PYSPARK_SUBMIT_ARGS": "--conf spark.cores.max=1 pyspark-shell",
     },
