@@ -130,7 +130,7 @@ def test_who_waits_can_be_cancelled(engine: Engine) -> None:
 # Spark
 
 
-@pytest.mark.parametrize(("component", "seconds"), [("worker", 3.0), ("driver", 1.0)])
+@pytest.mark.parametrize(("component", "seconds"), [("worker", 3.0), ("driver", 1.0), ("connect", 1.0)])
 def test_spark_tells_no_news(monkeypatch: pytest.MonkeyPatch, component: str, seconds: float) -> None:
     waited: list[float] = []
 

@@ -704,6 +704,13 @@ def test_a_spark_driver_tells_what_its_master_will_hear_in_a_second(engine: Engi
 
 
 @pytest.mark.usefixtures("patient")
+def test_a_connect_server_is_a_driver(engine: Engine) -> None:
+    server = {**driver(), **pod("connect", "10.0.0.21", "connect")}
+    server["status"] = {**server["status"], "phase": "Running"}
+    assert Drivers(engine, "busy").read(server)[:3] == (3, 2, 1)
+
+
+@pytest.mark.usefixtures("patient")
 def test_a_spark_driver_without_executors_is_not_asked_how_long_its_tasks_take(engine: Engine) -> None:
     drivers = Drivers(engine, "none")
     assert drivers.read()[:3] == (0, 0, 0)
