@@ -8,13 +8,14 @@ import pytest
 WRAPPER = Path(__file__).resolve().parents[3] / "images" / "spark" / "java"
 ARCHIVE = "-XX:SharedArchiveFile=/opt/spark/cds/spark.jsa"
 OWN = "/opt/spark/cds/spark.jar"
+REST = "/opt/spark/jars/slf4j-api-2.0.17.jar:/opt/spark/jars/*"
 
 
 @pytest.mark.parametrize(
     ("given", "archive", "path"),
     [
         # Daemons, drivers and executors; Spark's launcher.
-        ("/opt/trireme/conf/:/opt/spark/jars/*", True, f"{OWN}:/opt/trireme/conf/:/opt/spark/jars/*"),
+        (f"/opt/trireme/conf/:{REST}", True, f"{OWN}:/opt/trireme/conf/:{REST}"),
         ("/opt/spark/jars/*", True, f"{OWN}:/opt/spark/jars/*"),
         ("/conf/:/opt/spark/jars/*:/etc/hadoop/", True, f"{OWN}:/conf/:/opt/spark/jars/*:/etc/hadoop/"),
         # What a user wants before Spark's own stays there.
