@@ -90,7 +90,7 @@ for port, path in (
 spark.stop()
 END
 get 17082 /api/v1/applications
-run spark-submit --class org.apache.spark.sql.connect.service.SparkConnectServer --conf spark.ui.port=17084 \
+SPARK_DAEMON_MEMORY=600m run spark-submit --class org.apache.spark.sql.connect.service.SparkConnectServer --conf spark.ui.port=17084 \
     --conf spark.connect.grpc.binding.port=17085
 get 17084 /metrics/json/
 until (exec 3<>/dev/tcp/127.0.0.1/17085) 2>/dev/null; do kill -0 "${daemons[-1]}"; sleep 0.25; done

@@ -127,7 +127,7 @@ def test_a_chart_alone_gives_a_cluster_that_works(kubectl, no_operator, tmp_path
         item.get("data") for item in kubectl.get("secrets", "--selector=app.kubernetes.io/part-of=trireme")["items"]
     ]
     assert after == secrets
-    assert len(secrets) == (1 if engine == "celery" else 0)
+    assert len(secrets) == (0 if engine == "dask" else 1)
     helm("uninstall", "it", "--wait", namespace=kubectl.namespace)
     listed = "deployments,statefulsets,pods,services,secrets,networkpolicies,poddisruptionbudgets"
     until(lambda: not kubectl("get", listed, "--output=name", "--ignore-not-found").strip(), seconds=120)
