@@ -21,7 +21,8 @@ with zipfile.ZipFile(home / "cds" / "spark.jar", "w") as jar:
 END
 
 # Every JVM below writes down what it loads. By the wrapper's rule, for the same class path.
-sed "s|^exec .*|exec /usr/bin/java \${archive:+-XX:DumpLoadedClassList=$work/classes/\$\$} \"\$@\"|" "$JAVA_HOME/bin/java" >"$work/java/bin/java"
+sed "s|-XX:SharedArchiveFile=.*\"\$@\"|-XX:DumpLoadedClassList=$work/classes/\$\$ \"\$@\"|" "$JAVA_HOME/bin/java" >"$work/java/bin/java"
+grep -q DumpLoadedClassList "$work/java/bin/java"
 chmod +x "$work/java/bin/java"
 export JAVA_HOME=$work/java SPARK_CONF_DIR=$work/conf SPARK_DAEMON_MEMORY=256m
 cat >"$work/conf/spark-defaults.conf" <<END
@@ -97,7 +98,8 @@ until (exec 3<>/dev/tcp/127.0.0.1/17085) 2>/dev/null; do kill -0 "${daemons[-1]}
 kill "${daemons[@]}"
 wait || true
 
-cat "$work"/classes/* | awk '!seen[$0]++' >"$work/classes.lst"
+# Numbers are of one JVM's list alone; they are for classes of loaders other than Java's own, which are left out.
+cat "$work"/classes/* | sed '/ source: /d; /\$Proxy[0-9]/d; s/ id: [0-9]*$//' | awk '!seen[$0]++' >"$work/classes.lst"
 /usr/bin/java -Xshare:dump -XX:SharedClassListFile="$work/classes.lst" -XX:SharedArchiveFile=$SPARK_HOME/cds/spark.jsa \
     -cp $SPARK_HOME/cds/spark.jar >"$work/dump.log" 2>&1 || { tail -20 "$work/dump.log"; exit 1; }
 tail -3 "$work/dump.log"

@@ -106,7 +106,10 @@ needs a URL alone: a parameter that is none of its own goes along as a header. I
 {{- end }}
 {{- end -}}
 
-{{/* Environment of the daemons, which work little: a small heap, one collector thread, no optimizing compiler. */}}
+{{/*
+Environment of the daemons, which work little: a small heap, which begins at what they need and gives back, one
+collector thread, no optimizing compiler.
+*/}}
 {{- define "spark.daemonEnv" -}}
 - name: SPARK_LOCAL_HOSTNAME
   value: $(POD_IP)
@@ -117,4 +120,5 @@ needs a URL alone: a parameter that is none of its own goes along as a header. I
   value: 256m
 - name: SPARK_DAEMON_JAVA_OPTS
   value: -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -XX:+ExitOnOutOfMemoryError
+    -Xms8m -XX:MaxNewSize=8m -XX:MinHeapFreeRatio=10 -XX:MaxHeapFreeRatio=20
 {{- end -}}

@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 WRAPPER = Path(__file__).resolve().parents[3] / "images" / "spark" / "java"
-ARCHIVE = "-XX:SharedArchiveFile=/opt/spark/cds/spark.jsa"
+ARCHIVE = [
+    "-XX:+UnlockDiagnosticVMOptions",
+    "-XX:ArchiveRelocationMode=0",
+    "-XX:SharedArchiveFile=/opt/spark/cds/spark.jsa",
+]
 OWN = "/opt/spark/cds/spark.jar"
 REST = "/opt/spark/jars/slf4j-api-2.0.17.jar:/opt/spark/jars/*"
 
@@ -31,4 +35,4 @@ def test_the_archive_is_used_where_it_counts(tmp_path: Path, given: str, archive
     words = ["-Xmx1g", "-cp", given, "-Dname=with a blank", "org.apache.Main", "-cp-is-no-option", "*"]
     printed = subprocess.run(["sh", script, *words], check=True, capture_output=True, text=True).stdout.splitlines()
     expected = [path if path and word == given else word for word in words]
-    assert printed == ([ARCHIVE] if archive else []) + expected
+    assert printed == (ARCHIVE if archive else []) + expected
