@@ -82,7 +82,7 @@ def test_every_object_is_written_once_on_the_way(engine: str) -> None:
     written = Counter(write for write in twin.writes if write[0] in ("apply", "create"))
     assert set(written.values()) == {1}
     assert {key.kind for _, key in written} <= {*CHART_KIND_NAMES, "Secret"}
-    assert (("create", Key("Secret", NAMESPACE, "numbers-auth")) in written) is (engine == "celery")
+    assert (("create", Key("Secret", NAMESPACE, "numbers-auth")) in written) is (engine != "dask")
     verbs = {verb for verb, _ in twin.writes}
     assert verbs <= {"apply", "create", "status", "event"}
 
