@@ -100,6 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", required=True, help="commit whose charts are measured beside these")
     parser.add_argument("--image-before", default="trireme/spark:before", help="image of that commit")
+    parser.add_argument("--image", default="trireme/spark:dev", help="image of now")
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
     cluster = Cluster()
@@ -112,7 +113,7 @@ def main() -> None:
         try:
             for _ in range(arguments.runs):
                 for name, charts in versions.items():
-                    image = arguments.image_before if name == "before" else "trireme/spark:dev"
+                    image = arguments.image_before if name == "before" else arguments.image
                     found[name].append(measure(cluster, charts, image))
                     print(name, found[name][-1], flush=True)
             printed = partitions(cluster)
