@@ -515,7 +515,13 @@ def _cluster_spec(fixed: bool = True) -> Schema:
             },
         ),
     }
-    unchanging = [_rule("self.engine == oldSelf.engine", "engine can't change: make another cluster")]
+    unchanging = [
+        _rule("self.engine == oldSelf.engine", "engine can't change: make another cluster"),
+        _rule(
+            "self.?spark.?master.?persistence == oldSelf.?spark.?master.?persistence",
+            "spark.master.persistence can't change: make another cluster",
+        ),
+    ]
     return _object(
         "What the cluster should be.",
         {
@@ -546,16 +552,8 @@ def _cluster_spec(fixed: bool = True) -> Schema:
                     _rule(f"self.engine == '{name}' || !has(self.{name})", f"{name} is for engine {name} only")
                     for name in _ENGINES
                 ),
-<<<<<<< HEAD
                 *(unchanging if fixed else []),
                 _MOUNTED,
-=======
-                _rule("self.engine == oldSelf.engine", "engine can't change: make another cluster"),
-                _rule(
-                    "self.?spark.?master.?persistence == oldSelf.?spark.?master.?persistence",
-                    "spark.master.persistence can't change: make another cluster",
-                ),
->>>>>>> b45a59d (Let Spark authenticate, serve Connect clients, keep histories and start from an archive of classes)
             ]
         },
     )

@@ -12,22 +12,15 @@ class Endpoint:
 
     Args:
         name: what answers.
-<<<<<<< HEAD
-        url: where; `{host}` stands for the control pod's Service.
-        port: the Service's port of which that is true; empty where there is no choice.
-=======
         url: where; `{host}` stands for the Service.
         component: whose Service that is, and the address is told only if there is one; the control pod's if empty.
->>>>>>> b45a59d (Let Spark authenticate, serve Connect clients, keep histories and start from an archive of classes)
+        port: the Service's port of which that is true; empty where there is no choice.
     """
 
     name: str
     url: str
-<<<<<<< HEAD
-    port: str = ""
-=======
     component: str = ""
->>>>>>> b45a59d (Let Spark authenticate, serve Connect clients, keep histories and start from an archive of classes)
+    port: str = ""
 
 
 @dataclass(frozen=True)

@@ -337,36 +337,24 @@ def status(cluster: Object, observed: Observed, now: datetime, problem: Trouble 
         "selector": ",".join(f"{label}={value}" for label, value in worker_labels(cluster).items()),
         "capacity": offered_by(workers),
         **({"autoscaling": sized} if sized else {}),
-<<<<<<< HEAD
-        **({} if is_group(cluster) else {"endpoints": _endpoints(cluster, observed) if observed.has_control else []}),
-=======
         **({} if is_group(cluster) else {"endpoints": _endpoints(cluster, observed)}),
->>>>>>> b45a59d (Let Spark authenticate, serve Connect clients, keep histories and start from an archive of classes)
         "conditions": merge(before, conditions, cluster["metadata"]["generation"], timestamp(now)),
     }
 
 
 def _endpoints(cluster: Object, observed: Observed) -> list[Object]:
-<<<<<<< HEAD
-    control = control_key(cluster)
-    host = f"{control.name}.{control.namespace}.svc"
-    service = observed.objects.get(Key("Service", control.namespace, control.name), {})
-    ports = {port.get("name") for port in service.get("spec", {}).get("ports", [])}
-    return [
-        {"name": point.name, "url": point.url.format(host=host)}
-        for point in adapter(cluster).endpoints
-        if not point.port or point.port in ports
-    ]
-=======
-    name, namespace, engine = cluster["metadata"]["name"], cluster["metadata"]["namespace"], adapter(cluster)
-    return [
-        {
-            "name": point.name,
-            "url": point.url.format(host=f"{name}-{point.component or engine.control}.{namespace}.svc"),
-        }
-        for point in engine.endpoints
-        if (_deployment_key(cluster, point.component) in observed.objects if point.component else observed.has_control)
-    ]
+    engine, found = adapter(cluster), []
+    name, namespace = cluster["metadata"]["name"], cluster["metadata"]["namespace"]
+    for point in engine.endpoints:
+        if point.component and _deployment_key(cluster, point.component) not in observed.objects:
+            continue
+        if not point.component and not observed.has_control:
+            continue
+        service = Key("Service", namespace, f"{name}-{point.component or engine.control}")
+        ports = {port.get("name") for port in observed.objects.get(service, {}).get("spec", {}).get("ports", [])}
+        if not point.port or point.port in ports:
+            found.append({"name": point.name, "url": point.url.format(host=f"{service.name}.{namespace}.svc")})
+    return found
 
 
 def for_drivers(workers: Object) -> Object:
@@ -376,7 +364,6 @@ def for_drivers(workers: Object) -> Object:
     except (AttributeError, KeyError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
->>>>>>> b45a59d (Let Spark authenticate, serve Connect clients, keep histories and start from an archive of classes)
 
 
 def worker_labels(cluster: Object) -> Object:

@@ -27,12 +27,8 @@ from trireme_operator.api import (
 from trireme_operator.engines import Driver
 from trireme_operator.plan import attempts, quota
 from trireme_operator.plan.action import Delete, Patch, Plan
-<<<<<<< HEAD
 from trireme_operator.plan.attempts import DRIVER
-from trireme_operator.plan.cluster import MANAGER, NO_WORKERS, adapter, look_again, offered_by, values
-=======
 from trireme_operator.plan.cluster import MANAGER, NO_WORKERS, adapter, for_drivers, look_again, offered_by, values
->>>>>>> b45a59d (Let Spark authenticate, serve Connect clients, keep histories and start from an archive of classes)
 from trireme_operator.plan.conditions import Condition, find, is_true, merge, moment, timestamp
 from trireme_operator.plan.difference import sealed
 from trireme_operator.plan.pods import Trouble, of_pods
@@ -318,10 +314,10 @@ def _pod(job: Object, cluster: Object, workers: Object) -> Object:
     template = workers["spec"]["template"]["spec"]
     # Others may have added containers of their own.
     worker = next(container for container in template["containers"] if container["name"] == "worker")
-    own = for_drivers(workers)
+    besides = for_drivers(workers)
     container: Object = {
         "name": "driver",
-        "image": driver.get("image") or own.get("image") or worker["image"],
+        "image": driver.get("image") or besides.get("image") or worker["image"],
         "imagePullPolicy": worker["imagePullPolicy"],
         "command": [*driver.get("command", ["python", f"{PROGRAM}/main.py"])],
         "resources": deepcopy(driver.get("resources", {})),
@@ -342,7 +338,7 @@ def _pod(job: Object, cluster: Object, workers: Object) -> Object:
         {"name": "HOME", "value": "/tmp"},
         {"name": "PYTHONUNBUFFERED", "value": "1"},
         *(variable for variable in worker["env"] if variable["name"] in names),
-        *own.get("env", []),
+        *besides.get("env", []),
         *engine.driver_env(
             Driver(
                 container=container,
@@ -373,7 +369,6 @@ def _pod(job: Object, cluster: Object, workers: Object) -> Object:
     pod |= {name: deepcopy(driver[name]) for name in _PLACEMENT if driver.get(name)}
     if "imagePullSecrets" in template:
         pod["imagePullSecrets"] = template["imagePullSecrets"]
-<<<<<<< HEAD
     if "affinity" in template and set(given.get("placement", {})) & {"nodeLabels", "podLabels"}:
         # Workers of the chart's own placement are near their data, and so is who reads it beside them.
         pod["affinity"] = deepcopy(template["affinity"])
@@ -383,12 +378,8 @@ def _pod(job: Object, cluster: Object, workers: Object) -> Object:
     pod["volumes"] += deepcopy(driver.get("volumes", []))
     container["volumeMounts"] += [mount for mount in worker["volumeMounts"] if mount["name"] in shared]
     container["volumeMounts"] += deepcopy(driver.get("volumeMounts", []))
-=======
-    pod["volumes"] += [volume for volume in template["volumes"] if volume["name"] in engine.shared_volumes]
-    container["volumeMounts"] += [mount for mount in worker["volumeMounts"] if mount["name"] in engine.shared_volumes]
-    pod["volumes"] += own.get("volumes", [])
-    container["volumeMounts"] += own.get("volumeMounts", [])
->>>>>>> b45a59d (Let Spark authenticate, serve Connect clients, keep histories and start from an archive of classes)
+    pod["volumes"] += besides.get("volumes", [])
+    container["volumeMounts"] += besides.get("volumeMounts", [])
     program = f"{job['metadata']['name']}-script" if "script" in driver else code(job)
     if program:
         pod["volumes"].append({"name": "script", "configMap": {"name": program}})

@@ -307,7 +307,6 @@ VALID: list[Object] = [
     cluster(status={"autoscaling": {"nextScaleTime": STAMP}}),
     job(managedBy="trireme.dev/workerjob-controller"),
     job(managedBy="kueue.x-k8s.io/multikueue"),
-<<<<<<< HEAD
     job(startDeadlineSeconds=1),
     job(
         driver={
@@ -323,10 +322,8 @@ VALID: list[Object] = [
     *(cron_job(concurrencyPolicy=policy) for policy in ("Allow", "Forbid", "Replace")),
     cron_job(jobTemplate={"metadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}}, "spec": job()["spec"]}),
     cron_job(status={"active": [{"name": "a", "uid": "b"}], "lastScheduleTime": STAMP}),
-=======
     cluster("spark", spark={"mode": "connect", "connect": {"resources": {"limits": {"memory": "2Gi"}}}}),
     cluster("spark", spark={"executor": {"cores": 2, "memory": "1Gi"}}),
->>>>>>> b45a59d (Let Spark authenticate, serve Connect clients, keep histories and start from an archive of classes)
 ]
 INVALID: list[Object] = [
     cluster("ray"),
