@@ -517,10 +517,6 @@ def _cluster_spec(fixed: bool = True) -> Schema:
     }
     unchanging = [
         _rule("self.engine == oldSelf.engine", "engine can't change: make another cluster"),
-        _rule(
-            "self.?spark.?master.?persistence == oldSelf.?spark.?master.?persistence",
-            "spark.master.persistence can't change: make another cluster",
-        ),
     ]
     return _object(
         "What the cluster should be.",

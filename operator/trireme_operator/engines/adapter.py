@@ -19,8 +19,8 @@ class Endpoint:
 
     name: str
     url: str
-    component: str = ""
     port: str = ""
+    component: str = ""
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,9 @@ SPARK = Adapter(
     endpoints=(
         Endpoint("master", "spark://{host}:7077"),
         Endpoint("ui", "http://{host}:8080"),
-        Endpoint("connect", "sc://{host}:15002", "connect"),
-        Endpoint("connect-ui", "http://{host}:4040", "connect"),
-        Endpoint("history", "http://{host}:18080", "history"),
+        Endpoint("connect", "sc://{host}:15002", component="connect"),
+        Endpoint("connect-ui", "http://{host}:4040", component="connect"),
+        Endpoint("history", "http://{host}:18080", component="history"),
     ),
     has_password=True,
     shared_env=("POD_IP", "SPARK_LOCAL_HOSTNAME", "SPARK_MASTER", "SPARK_CONF_DIR", "_SPARK_AUTH_SECRET"),
