@@ -75,7 +75,8 @@ async def run(options: Settings, client: ClusterClient) -> None:
     watches = Watches(client, store, ask, departures.gone)
     leads = asyncio.Event()
     metrics.QUEUE_LENGTH.set_function(lambda: len(queue))
-    REGISTRY.register(Inventory(store, leads.is_set))
+    inventory = Inventory(store, leads.is_set)
+    REGISTRY.register(inventory)
     server = metrics.serve(options.port, watches.is_synced)
     renderer = HelmCommand(options.helm) if options.helm else InProcess()
     sources = Sources(store)
@@ -111,6 +112,8 @@ async def run(options: Settings, client: ClusterClient) -> None:
     finally:
         for task in tasks:
             task.cancel()
+        # The registry is the process's, in which another operator may run after this one.
+        REGISTRY.unregister(inventory)
         server.shutdown()
         server.server_close()
     if options.leader_election:

@@ -58,6 +58,7 @@ def operate(namespace, done, dies_after=None):
         charts=Path(TOP / "charts"),
         helm="",
         registry="",
+        metrics_from=[],
         port=0,
         workers=1,
         leader_election=False,
