@@ -13,7 +13,7 @@ from on_cluster import TOP, Kubectl, until
 SAMPLES = TOP / "manifests" / "samples" / "celery"
 STARTED = ("routes", "priorities", "rabbitmq", "retries", "monitor", "periodic")
 SMALL = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "20m"}}
-BROKERS = ("redis", "rabbitmq")
+BROKERS = ("on-redis", "on-rabbitmq")
 # Redis has to give back every second what was not acknowledged for five seconds, so that a longer task would run twice.
 IMPATIENT = {"visibility_timeout": 5, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
 TASKS = """
@@ -55,7 +55,7 @@ def cluster(name, **celery):
     spec = {
         "engine": "celery",
         "resources": SMALL,
-        "replicas": 2 if name == "redis" else 1,
+        "replicas": 2 if name == "on-redis" else 1,
         "drainSeconds": 10,
         "code": {"configMap": "tasks"},
         "celery": {"app": "tasks", **celery},
@@ -77,9 +77,9 @@ def kubectl():
     kubectl("create", "configmap", "tasks", f"--from-literal=tasks.py={TASKS}")
     broker = {"resources": {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "20m"}}}
     kubectl.apply(
-        cluster("redis", broker=broker, config={"broker_transport_options": IMPATIENT}),
-        cluster("rabbitmq", broker={"type": "rabbitmq", **broker}),
-        job("long", "redis", "from tasks import note; print(note.delay('long', 15).get(timeout=240))"),
+        cluster("on-redis", broker=broker, config={"broker_transport_options": IMPATIENT}),
+        cluster("on-rabbitmq", broker={"type": "rabbitmq", **broker}),
+        job("long", "on-redis", "from tasks import note; print(note.delay('long', 15).get(timeout=240))"),
     )
     kubectl("apply", *(f"--filename={SAMPLES / sample}.yaml" for sample in STARTED))
     yield kubectl
@@ -125,7 +125,7 @@ def test_a_monitor_of_ones_own(kubectl):
 
 def test_a_task_may_take_longer_than_the_visibility_timeout(kubectl):
     output(kubectl, "long")
-    assert noted(kubectl, "redis")["long"] == 1
+    assert noted(kubectl, "on-redis")["long"] == 1
 
 
 def test_periodic_tasks_flower_and_metrics(kubectl):
@@ -175,10 +175,10 @@ def test_a_broker_that_is_started_again_under_load_loses_nothing(kubectl, broker
 
 
 def test_of_rabbitmq_too_a_task_that_kills_its_workers_is_put_aside(kubectl):
-    kubectl.apply(job("killed", "rabbitmq", KILLED))
+    kubectl.apply(job("killed", "on-rabbitmq", KILLED))
     assert output(kubectl, "killed") == "tasks.note delivery_limit"
-    assert kubectl.get("wc/rabbitmq")["status"]["endpoints"] == [
-        {"name": "broker", "url": f"amqp://rabbitmq-broker.{kubectl.namespace}.svc:5672"}
+    assert kubectl.get("wc/on-rabbitmq")["status"]["endpoints"] == [
+        {"name": "broker", "url": f"amqp://on-rabbitmq-broker.{kubectl.namespace}.svc:5672"}
     ]
 
 
