@@ -1,9 +1,9 @@
 """Ports of this machine that lead into a cluster, to whichever pod serves there now."""
 
+import queue
 import socket
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
@@ -13,6 +13,7 @@ from trireme.errors import TriremeError
 _CHUNK = 65536
 _HEAL_SECONDS = 60
 _PAUSE_SECONDS = 0.5
+_OPEN_SECONDS = 10
 
 
 class Forward:
@@ -33,9 +34,6 @@ class Forward:
 
     def __init__(self, kube: Kube, service: str, port: int, local: int = 0) -> None:
         self._kube, self._service, self._port = kube, service, port
-        # The package swaps a method of its client while it connects: one for forwards alone.
-        self._portforward = _client(kube)
-        self._connecting = threading.Lock()
         self._over = threading.Event()
         try:
             self._listener = socket.create_server(("127.0.0.1", local))
@@ -91,26 +89,44 @@ class Forward:
         while not self._over.is_set() and time.monotonic() < deadline:
             try:
                 pod, port = target(self._kube, self._service, self._port)
-                with self._connecting:
-                    return self._portforward(pod, port)
+                if found := _opened(self._kube, pod, port):
+                    return found
             except Exception:
                 # Whatever it was, a pod that is gone, a server that restarts: the next attempt finds out.
                 self._over.wait(_PAUSE_SECONDS)
         return None
 
 
-def _client(kube: Kube) -> Callable[[str, int], socket.socket]:
+def _opened(kube: Kube, pod: str, port: int) -> "socket.socket | None":
+    """Open a port of a pod; None if that takes too long: the package knows no timeout, and a kubelet may not answer."""
     from kubernetes import client
     from kubernetes.stream import portforward
 
-    core = client.CoreV1Api(client.ApiClient(kube.api.configuration))
+    answer: queue.Queue[socket.socket | Exception] = queue.Queue()
+    late = threading.Event()
 
-    def connect(pod: str, port: int) -> socket.socket:
-        made = portforward(core.connect_get_namespaced_pod_portforward, pod, kube.namespace, ports=str(port))
-        found: socket.socket = made.socket(port)
-        return found
+    def connect() -> None:
+        try:
+            # The package swaps a method of its client while it connects: one for each.
+            core = client.CoreV1Api(client.ApiClient(kube.api.configuration))
+            made = portforward(core.connect_get_namespaced_pod_portforward, pod, kube.namespace, ports=str(port))
+            found: socket.socket = made.socket(port)
+        except Exception as error:
+            answer.put(error)
+            return
+        answer.put(found)
+        if late.is_set():
+            found.close()
 
-    return connect
+    threading.Thread(target=connect, daemon=True).start()
+    try:
+        found = answer.get(timeout=_OPEN_SECONDS)
+    except queue.Empty:
+        late.set()
+        return None
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def target(kube: Kube, service: str, port: int) -> tuple[str, int]:
