@@ -110,6 +110,9 @@ def _opened(kube: Kube, pod: str, port: int) -> "socket.socket | None":
             # The package swaps a method of its client while it connects: one for each.
             core = client.CoreV1Api(client.ApiClient(kube.api.configuration))
             made = portforward(core.connect_get_namespaced_pod_portforward, pod, kube.namespace, ports=str(port))
+            # What came together with the answer waits in the TLS layer, where the package does not look until more
+            # comes, such as a pong: Dask's scheduler speaks first, and then waits.
+            made.websocket.ping()
             found: socket.socket = made.socket(port)
         except Exception as error:
             answer.put(error)
