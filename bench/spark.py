@@ -92,7 +92,9 @@ def partitions(cluster: Cluster) -> list[str]:
     until(lambda: cluster.get("WorkerJob", "partitions").get("status", {}).get("state") == "Complete", 300, 1)
     printed: str = cluster.get("WorkerJob", "partitions")["status"]["output"]
     cluster.empty()
-    return printed.splitlines()
+    lines = printed.splitlines()
+    # Behind what Spark says at its start.
+    return lines[next(number for number, line in enumerate(lines) if line.startswith("8 partitions")) :]
 
 
 def main() -> None:
