@@ -53,7 +53,8 @@ SPECS = [
 
 
 def values_of(spec):
-    return cluster_plan.values({"metadata": {"name": "numbers", "namespace": "team"}, "spec": spec})
+    metadata = {"name": "numbers", "namespace": "team"}
+    return cluster_plan.values({"kind": "WorkerCluster", "metadata": metadata, "spec": spec})
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["engine"])

@@ -6,6 +6,7 @@ configured, so that no program has to know of them.
 
 import json
 import os
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,18 @@ from celery.loaders.app import AppLoader
 # Of the workers: none for a cluster's own.
 GROUP = os.environ.get("TRIREME_GROUP", "")
 CONF = Path(os.environ.get("TRIREME_CONF_DIR", "/opt/trireme/conf"))
-# By default redis-py waits for as long as the kernel does, two minutes, for a pod that has gone: packets that open a
-# connection go on to it after its Service has another one.
-CONNECTING = {"socket_connect_timeout": 5, "socket_keepalive": True}
+# By default redis-py waits for as long as the kernel does, two minutes and more, for a pod that has gone: packets of a
+# connection, and those that open one, go on to it after its Service has another one. In seconds, but for the last.
+CONNECTING = {
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "socket_keepalive_options": {
+        socket.TCP_KEEPIDLE: 5,
+        socket.TCP_KEEPINTVL: 2,
+        socket.TCP_KEEPCNT: 3,
+        socket.TCP_USER_TIMEOUT: 10_000,
+    },
+}
 # As cert-manager writes a Secret: ca.crt, and for a broker that asks for them tls.crt and tls.key.
 TLS = Path(os.environ.get("TRIREME_TLS_DIR", "/opt/trireme/tls"))
 
@@ -46,7 +56,8 @@ def settle(app: Celery) -> None:
     if is_redis(app):
         # Redis alone can fetch no task before a process is free.
         defaults["worker_disable_prefetch"] = True
-    defaults |= {f"redis_{name}": value for name, value in CONNECTING.items()}
+    # Where results are kept, two minutes by default: so long a task's process would wait for a pod that has gone.
+    defaults |= {"redis_socket_timeout": 10, "redis_socket_connect_timeout": 5, "redis_socket_keepalive": True}
     if (TLS / "ca.crt").exists():
         defaults |= encrypted(str(app.connection_for_read().transport_cls), str(app.conf.result_backend or ""))
     app.conf.update({key: value for key, value in defaults.items() if not app.conf.value_set_for(key)})
