@@ -116,9 +116,8 @@ bench-brokers: cluster-up ## Measure Celery's priorities and restarts of its bro
 	$(RUN) python bench/brokers.py
 
 .PHONY: bench-memory
-bench-memory: cluster-up ## Measure spilling, and threads against processes, of Dask: ten minutes; writes bench/results
+bench-memory: cluster-up ## Measure what spilling costs a Dask cluster: five minutes; writes bench/results/spill.md
 	$(RUN) python bench/memory.py
-	$(RUN) python bench/threads.py
 
 .PHONY: bench-lab
 bench-lab: python3 ## Measure the lab: cold, warm, up already, idle; writes bench/results/lab.md

@@ -3,6 +3,7 @@
 Writes bench/results/spill.md. Rounds of the two in turn, on the cluster of `make cluster-up`.
 """
 
+import argparse
 import json
 import statistics
 from dataclasses import dataclass
@@ -103,8 +104,11 @@ def row(name: str, memory: str, rounds: list[Round], against: list[Round]) -> st
 
 def main() -> None:
     """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    rounds = parser.parse_args().rounds
     found: dict[str, list[Round]] = {name: [] for name in MEMORIES}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, memory in MEMORIES.items():
             found[name].append(Round(*run_job(PROGRAM, **workers(2, "1", memory))))
             print(name, found[name][-1], flush=True)
@@ -113,7 +117,7 @@ def main() -> None:
         "# 2.4 GB of Dask results, with less memory than that and with enough",
         "",
         f"Written by `bench/memory.py` on {datetime.now(UTC):%Y-%m-%d}, commit {commit}; {machine()}.",
-        f"Medians of {ROUNDS} rounds in turn. 300 chunks of 8 MB are made and kept, then their mean is taken; bytes",
+        f"Medians of {rounds} rounds in turn. 300 chunks of 8 MB are made and kept, then their mean is taken; bytes",
         "are the workers' own counts. No worker was killed in any round.",
         "",
         "| memory | workers | data to memory | spilled, GB | read back, GB | making, s | ratio | mean, s | ratio |",
