@@ -3,8 +3,10 @@
 import json
 import ssl
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -173,3 +175,25 @@ def test_a_failure_that_cant_be_kept_is_told(
     monkeypatch.setattr(eat, "signature_from_request", fails)
     trireme_dead.keep(eat, ValueError("no"))
     assert "could not be put into trireme.dead" in caplog.text
+
+
+def test_a_message_that_was_taken_as_the_broker_went_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(trireme_priorities.redis.QoS, "append", fails)
+    qos = trireme_priorities.QoS.__new__(trireme_priorities.QoS)
+    qos.channel = SimpleNamespace(connection_errors=(ConnectionError,))
+    info = {"exchange": "", "routing_key": "celery"}
+    with pytest.raises(ConnectionError):
+        qos.append(SimpleNamespace(_raw={"body": "x"}, delivery_info=info), "7")
+    back: list[Any] = []
+
+    class Connected(Steps):
+        conn_or_acquire = nullcontext
+        _do_restore_message = staticmethod(lambda *given: back.append(given))
+
+    type("Again", (trireme_priorities._LargestFirst, Connected), {})()
+    assert back == [({"body": "x"}, "", "celery", None)]
+    type("Again", (trireme_priorities._LargestFirst, Connected), {})()
+    assert len(back) == 1
