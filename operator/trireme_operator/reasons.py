@@ -249,6 +249,14 @@ REASONS = (
         passed_on=True,
     ),
     Reason(
+        "SchedulerError",
+        _WAITS,
+        Told.WARNING,
+        "the scheduler could not place a pod for an error of its own, such as a conflict over a volume claim",
+        "wait: it tries again; if it stays so, look at the message",
+        passed_on=True,
+    ),
+    Reason(
         "ImagePullBackOff",
         _WAITS,
         Told.WARNING,
