@@ -85,7 +85,7 @@ def test_a_killed_master_a_stranger_and_a_fair_share(shared):
     shared("delete", "pod/lasting-master-0", "--grace-period=0", "--force")
     until(lambda: shared("get", "pod/lasting-master-0", "--output=jsonpath={.metadata.uid}", check=False) != pod)
     assert output(shared, "second")[-1] == "190"
-    assert output(shared, "lasting-sum")[-1] == "435"
+    assert output(shared, "lasting-sum")[-1] == "1770"
     assert {shared.get(f"wj/{name}")["status"]["attempts"] for name in ("second", "lasting-sum")} == {1}
     until(lambda: "SaslException" in shared("logs", "job/stranger-driver", "--tail=-1", check=False), seconds=90)
     assert "let in" not in shared("logs", "job/stranger-driver", "--tail=-1")
