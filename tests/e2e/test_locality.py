@@ -193,8 +193,8 @@ def test_spark_reads_each_file_on_the_node_that_has_it(kubectl, partitions):
         "replicas": 2,
         "placement": {"spread": "Nodes", "mode": "Required"},
         "resources": resources,
-        # An executor on each node from the start, rather than as tasks ask for them.
-        "spark": {"config": {"spark.dynamicAllocation.enabled": "false"}},
+        # An executor on each node from the start, and no task that goes elsewhere because its place is busy for 3 s.
+        "spark": {"config": {"spark.dynamicAllocation.enabled": "false", "spark.locality.wait": "5m"}},
         "values": on_nodes(partitions),
     }
     driver = {"resources": resources, "script": SPARK}
