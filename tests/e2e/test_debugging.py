@@ -20,7 +20,6 @@ VARIES = [
     (r"\b0/\d+ nodes", "0/N nodes"),
     (r"\b\d+ (Insufficient|Preemption)", r"N \1"),
     (r"in \d+\.00 seconds\.\.\. \(\d+/", "in N seconds... (N/"),
-    (r"Error -?\d+ (connecting to|while).*", "Error"),
     (r"\s+", " "),
 ]
 
