@@ -432,11 +432,12 @@ def test_the_application_is_configured_as_for_workers(tmp_path: Any, monkeypatch
 @pytest.mark.parametrize(
     ("group", "broker", "expected"),
     [
-        ("", "redis://nowhere", {"visibility_timeout": 5}),
+        ("", "redis://nowhere", {**trireme_app.CONNECTING, "visibility_timeout": 5}),
         (
             "big",
             "redis://nowhere",
             {
+                **trireme_app.CONNECTING,
                 "visibility_timeout": 5,
                 "unacked_key": "unacked.big",
                 "unacked_index_key": "unacked_index.big",
