@@ -55,7 +55,8 @@ class Schedule:
 
     def after(self, moment: datetime) -> datetime | None:
         """Return the first time after a moment; None if there is none in 50 years."""
-        start = moment.astimezone(UTC)
+        # Schedules know no parts of a second.
+        start = moment.astimezone(UTC).replace(microsecond=0)
         offset = self._offset(start)
         wall = start + offset
         while True:
@@ -76,9 +77,18 @@ class Schedule:
         if len(missed) <= MANY:
             return (missed[-1] if missed else None), len(missed)
         back = missed[1] - missed[0]
-        while not (late := list(islice(self._between(now - back, now), MANY + 1))):
+        while not self._is_due(now - back, now):
             back *= 2
-        return late[-1], len(missed)
+        # The last one is after `low`, and not after `high`.
+        low, high = now - back, now
+        while high - low > timedelta(seconds=1):
+            middle = low + (high - low) / 2
+            low, high = (middle, high) if self._is_due(middle, now) else (low, middle)
+        return self.after(low), len(missed)
+
+    def _is_due(self, since: datetime, now: datetime) -> bool:
+        due = self.after(since)
+        return due is not None and due <= now
 
     def _between(self, since: datetime, now: datetime) -> Iterator[datetime]:
         due = self.after(since)

@@ -33,6 +33,11 @@ def at(text: str) -> datetime:
         ("0 * * * *", "Europe/Rome", "2026-10-24T23:30", ["2026-10-25T00:00", "2026-10-25T01:00", "2026-10-25T02:00"]),
         # Between the two, the second is next.
         ("30 2 * * *", "Europe/Rome", "2026-10-25T00:45", ["2026-10-25T01:30"]),
+        # It may be due just as the clock is set, and asked for in the middle of a second.
+        ("0 2 * * *", "America/New_York", "2026-03-07T07:00:00.870", ["2026-03-09T06:00"]),
+        ("0 2 * * *", "America/New_York", "2026-10-31T06:00:00.870", ["2026-11-01T07:00", "2026-11-02T07:00"]),
+        ("0 * * * *", "Europe/Rome", "2026-03-29T00:00:00.870", ["2026-03-29T01:00"]),
+        ("0 * * * *", "Europe/Rome", "2026-10-25T00:00:00.870", ["2026-10-25T01:00"]),
         # Either of the days, unless one is any: a step is not any.
         ("0 0 13 * FRI", None, "2026-01-08T12:00", ["2026-01-09T00:00", "2026-01-13T00:00"]),
         ("0 0 * * FRI", None, "2026-01-08T12:00", ["2026-01-09T00:00", "2026-01-16T00:00"]),
@@ -84,6 +89,9 @@ def test_a_time_zone_that_is_none(zone: str) -> None:
         ("* * * * *", "2016-01-01T00:00", "2026-01-01T00:00:30", "2026-01-01T00:00", MANY + 1),
         # The last one is long ago, beyond any multiple of the time between the first two.
         ("0 9-17 * * 1-5", "2016-01-01T00:00", "2026-01-04T00:00", "2026-01-02T17:00", MANY + 1),
+        # There are more than many beyond that time, too.
+        ("*/5 8-17 * * 1-5", "2026-01-07T12:00", "2026-01-12T07:00", "2026-01-09T17:55", MANY + 1),
+        ("* 0-11 * * *", "2025-12-01T00:00", "2026-01-01T23:59:00.5", "2026-01-01T11:59", MANY + 1),
         ("0-9 0 1 1 *", "2000-01-01T00:00", "2026-12-01T00:00", "2026-01-01T00:09", MANY + 1),
     ],
 )
