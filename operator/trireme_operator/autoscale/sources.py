@@ -16,7 +16,8 @@ from trireme_operator.autoscale.broker import Broker
 from trireme_operator.engines import celery, dask, spark
 from trireme_operator.engines.demand import Demand, Nonsense
 from trireme_operator.plan.cluster import of_component, values, workers_among
-from trireme_operator.plan.group import complete
+from trireme_operator.plan.group import complete, unfit
+from trireme_operator.plan.scaling import is_on, sets_size
 from trireme_operator.store import Store
 
 logger = logging.getLogger(__name__)
@@ -140,9 +141,14 @@ class Sources:
         if not groups or not whole:
             return {}
         offers = {"": dask.offer(values(whole), _capacity(whole))}
-        offers |= {
-            group["metadata"]["name"]: dask.offer(values(complete(group, whole)), _capacity(group)) for group in groups
-        }
+        # A task is for the first that offers what it asks for: one that grows by it, if there is any.
+        for group in sorted(groups, key=lambda one: not _grows(complete(one, whole))):
+            full = complete(group, whole)
+            offered = dask.offer(values(full), _capacity(group))
+            if full["spec"]["suspend"] or unfit(group, whole):
+                # It is named still: workers that it has left are none of the cluster's own.
+                offered["resources"] = {}
+            offers[group["metadata"]["name"]] = offered
         asked = cluster["metadata"]["name"] if is_group(cluster) else ""
         return {"group": asked, "groups": json.dumps(offers)}
 
@@ -337,6 +343,10 @@ def _monitor_name(cluster: Object) -> str:
 def _service_address(service: Object) -> str:
     metadata = service["metadata"]
     return str(service["spec"].get("clusterIP") or f"{metadata['name']}.{metadata['namespace']}.svc")
+
+
+def _grows(group: Object) -> bool:
+    return is_on(group) and sets_size(group)
 
 
 def _capacity(cluster: Object) -> dict[str, str]:

@@ -252,6 +252,42 @@ def test_dask_with_groups_is_asked_for_the_work_of_one(engine: Engine) -> None:
     assert all(json.loads(query["groups"]) == offers for query in queries)
 
 
+@pytest.mark.parametrize(
+    ("spec", "of_cluster", "resources"),
+    [
+        ({}, {}, {"GPU": 1}),
+        ({"suspend": True}, {}, {}),
+        ({}, {"suspend": True}, {}),
+        ({"celery": {"queues": ["a"]}}, {}, {}),
+        ({"values": {"replicas": 1}}, {}, {}),
+    ],
+)
+def test_a_group_that_can_run_nothing_offers_nothing(
+    engine: Engine, spec: Object, of_cluster: Object, resources: Object
+) -> None:
+    own = cluster("dask", **of_cluster)
+    idle = group("idle", **{"dask": {"workerResources": {"GPU": 1}}, **spec})
+    engine.answers.append(said({**IDLE, "group": ""}))
+    engine.run(lambda found: found.read(own), service(own), own, idle)
+    offers = json.loads(dict(parse_qsl(urlsplit(engine.asked[0].url).query))["groups"])
+    # By its name, workers that it still has are told from the cluster's own.
+    assert offers["idle"]["resources"] == resources
+
+
+def test_a_group_that_grows_by_work_has_it_before_one_that_does_not(engine: Engine) -> None:
+    own, offered = cluster("dask"), {"dask": {"workerResources": {"GPU": 1}}}
+    told = {"maxReplicas": 2, "mode": "Observe"}
+    groups = [
+        group("a", **offered),
+        group("b", **offered, autoscaling=told),
+        group("c", **offered, autoscaling={"maxReplicas": 2}),
+    ]
+    engine.answers.append(said({**IDLE, "group": ""}))
+    engine.run(lambda found: found.read(own), service(own), own, *groups)
+    offers = json.loads(dict(parse_qsl(urlsplit(engine.asked[0].url).query))["groups"])
+    assert [*offers] == ["", "c", "a", "b"]
+
+
 def test_spark_sizes_the_clusters_own_workers_beside_those_of_groups(engine: Engine) -> None:
     item = cluster("spark", status={"capacity": {"cores": "2"}})
     engine.answers += [
