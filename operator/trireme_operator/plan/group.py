@@ -73,9 +73,14 @@ def unfit(group: Object, cluster: Object) -> Trouble | None:
     for block in ENGINES:
         if block in own and block != engine.name:
             return _invalid(f"spec.{block}: WorkerCluster {name} is of engine {engine.name}: remove it")
-    if problem := engine.unfit(own):
-        return _invalid(problem)
-    return misplaced(group)
+    if wrong := engine.unfit(own):
+        return _invalid(wrong)
+    if problem := misplaced(group):
+        return problem
+    if problem := misplaced(cluster):
+        # Its values are the group's, too.
+        return _invalid(f"of WorkerCluster {name}: {problem.message}")
+    return None
 
 
 def _invalid(message: str) -> Trouble:

@@ -234,6 +234,17 @@ def test_what_is_refused_names_the_field(engine: str, spec: Object, message: str
     ]
 
 
+@pytest.mark.parametrize("value", ["replicas", "cluster"])
+def test_a_value_that_is_refused_of_a_cluster_does_not_reach_its_groups(value: str) -> None:
+    twin = settled(cluster(), group(replicas=2))
+    before = twin.objects[WORKERS]
+    change(twin, NUMBERS, values={value: 7})
+    status, reason, found = told(twin)
+    assert (status, reason) == ("False", "InvalidSpec")
+    assert found.startswith(f"of WorkerCluster numbers: spec.values.{value}: ")
+    assert twin.objects[WORKERS] == before
+
+
 def test_a_group_that_turns_bad_keeps_what_it_has() -> None:
     twin = settled(cluster(), group(replicas=2))
     before = twin.objects[WORKERS]
