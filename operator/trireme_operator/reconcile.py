@@ -176,7 +176,7 @@ class Reconciler:
             if found and not owned_by(found, cluster):
                 return self._refused(cluster, cluster_plan.taken(found, cluster))
         has_control = cluster_plan.control_key(cluster) in map(key_of, wanted)
-        unknown = cluster_plan.adapter(cluster).unknown(values.get("config", {}), self._charts.config_schema(engine))
+        unknown = cluster_plan.adapter(cluster).unknown(values.get("config") or {}, self._charts.config_schema(engine))
         trouble = None
         if cluster_plan.worth_a_closer_look(cluster, "Ready", now):
             trouble = await self._look_closer(cluster)

@@ -369,11 +369,11 @@ def _pod(job: Object, cluster: Object, workers: Object) -> Object:
     pod |= {name: deepcopy(driver[name]) for name in _PLACEMENT if driver.get(name)}
     if "imagePullSecrets" in template:
         pod["imagePullSecrets"] = template["imagePullSecrets"]
-    if "affinity" in template and set(given.get("placement", {})) & {"nodeLabels", "podLabels"}:
+    if "affinity" in template and set(given.get("placement") or {}) & {"nodeLabels", "podLabels"}:
         # Workers of the chart's own placement are near their data, and so is who reads it beside them.
         pod["affinity"] = deepcopy(template["affinity"])
     own = {volume["name"] for volume in driver.get("volumes", [])}
-    shared = {*engine.shared_volumes, *(volume["name"] for volume in given.get("volumes", []))} - own
+    shared = {*engine.shared_volumes, *(volume["name"] for volume in given.get("volumes") or [])} - own
     pod["volumes"] += [volume for volume in template["volumes"] if volume["name"] in shared]
     pod["volumes"] += deepcopy(driver.get("volumes", []))
     container["volumeMounts"] += [mount for mount in worker["volumeMounts"] if mount["name"] in shared]

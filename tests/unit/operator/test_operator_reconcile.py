@@ -917,6 +917,35 @@ def test_a_sidecar_that_others_added_is_not_the_worker() -> None:
     assert container["image"] == "trireme/dask:dev"
 
 
+@pytest.mark.parametrize(
+    ("engine", "values"),
+    [
+        ("dask", {"volumes": None, "volumeMounts": None}),
+        ("celery", {"placement": None, "affinity": {"nodeAffinity": {}}}),
+    ],
+)
+def test_a_value_that_is_null_is_as_if_it_were_not_there(engine: str, values: Object) -> None:
+    data = {"volumes": [{"name": "data", "emptyDir": {}}], "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+    near = {"placement": {"podLabels": {"app": "store"}}}
+    twin = settled(cluster(engine, values=values, **data, **near), job(driver=COMMAND))
+    assert conditions(twin.objects[NUMBERS]["status"])["Ready"]["status"] == "True"
+    assert conditions(twin.objects[MEAN]["status"])["Complete"]["status"] == "True"
+
+
+def test_a_configuration_that_is_null_has_no_unknown_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    render = charts.render
+
+    def lenient(engine: str, name: str, namespace: str, values: Object) -> list[Object]:
+        """Render as a chart would that minds no null."""
+        return render(engine, name, namespace, {**values, "config": values["config"] or {}})
+
+    monkeypatch.setattr(charts, "render", lenient)
+    twin = settled(cluster(values={"config": None}))
+    told = conditions(twin.objects[NUMBERS]["status"])
+    assert told["Ready"]["status"] == "True"
+    assert "ConfigUnknown" not in told
+
+
 def test_keys_that_dask_does_not_know_are_told_and_taken() -> None:
     twin = settled(cluster(dask={"config": {"distributed": {"worker": {"memory": {"tarjet": 0.5}}}}}))
     told = conditions(twin.objects[NUMBERS]["status"])
