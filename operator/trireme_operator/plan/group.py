@@ -9,7 +9,9 @@ from trireme_operator.plan.cluster import adapter, misplaced, overlay
 from trireme_operator.plan.pods import Trouble
 
 # Given by a group, these take the place of the cluster's as a whole.
-_REPLACED = ("image", "resources", "drainSeconds", "code", "volumes", "volumeMounts", "placement")
+_REPLACED = ("image", "resources", "drainSeconds", "code", "placement")
+# These together, because the one names the other.
+_MOUNTED = ("volumes", "volumeMounts")
 _OWN = ("clusterRef", "replicas", "autoscaling")
 
 
@@ -25,6 +27,8 @@ def complete(group: Object, cluster: Object | None) -> Object:
     engine = theirs["engine"]
     spec: Object = {"engine": engine}
     spec |= {name: own.get(name, theirs.get(name)) for name in _REPLACED if name in own or name in theirs}
+    mounted = own if any(name in own for name in _MOUNTED) else theirs
+    spec |= {name: mounted[name] for name in _MOUNTED if name in mounted}
     spec |= {name: own[name] for name in _OWN if name in own}
     spec["suspend"] = bool(own.get("suspend") or theirs.get("suspend"))
     env = {variable["name"]: variable for variable in (*theirs.get("env", ()), *own.get("env", ()))}

@@ -16,6 +16,8 @@ BIG = Key("WorkerGroup", NAMESPACE, "big")
 WORKERS = Key("Deployment", NAMESPACE, "big-worker")
 OWN_WORKERS = Key("Deployment", NAMESPACE, "numbers-worker")
 LIMITS = {"limits": {"cpu": "2", "memory": "4Gi"}}
+DATA = {"volumes": [{"name": "data", "emptyDir": {}}], "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+SCRATCH = [{"name": "scratch", "emptyDir": {}}]
 CHILDREN = {
     WORKERS,
     Key("PodDisruptionBudget", NAMESPACE, "big-worker"),
@@ -165,6 +167,15 @@ def values(engine: str, own: Object, theirs: Object) -> Object:
             {"nodeSelector": {"zone": "a", "disk": "fast"}, "podLabels": {"a": "b"}},
         ),
         ({"code": {"configMap": "b"}}, {"code": {"configMap": "a"}}, {"code": {"configMap": "b"}}),
+        ({}, DATA, DATA),
+        # No mount of a volume that is not there.
+        ({"volumes": SCRATCH}, DATA, {"volumes": SCRATCH, "volumeMounts": None}),
+        (
+            {"volumes": SCRATCH, "volumeMounts": [{"name": "scratch", "mountPath": "/s"}]},
+            DATA,
+            {"volumes": SCRATCH, "volumeMounts": [{"name": "scratch", "mountPath": "/s"}]},
+        ),
+        ({"volumeMounts": []}, DATA, {"volumes": None, "volumeMounts": []}),
         (
             {"placement": {"spread": "Nodes"}, "dask": {"spill": {"size": "2Gi"}}},
             {"placement": {"nodeLabels": {"a": "b"}}, "volumes": [{"name": "a", "emptyDir": {}}]},
