@@ -76,8 +76,9 @@ class Observed:
 
     @classmethod
     def of(cls, cluster: Object, objects: Iterable[Object], pods: Sequence[Object] = ()) -> "Observed":
-        """Keep those objects that this cluster owns."""
-        return cls({key_of(item): item for item in objects if owned_by(item, cluster)}, pods)
+        """Keep those objects that this cluster owns; its groups, which users make, are none of them."""
+        own = {key_of(item): item for item in objects if owned_by(item, cluster) and not is_group(item)}
+        return cls(own, pods)
 
 
 def adapter(cluster: Object) -> Adapter:

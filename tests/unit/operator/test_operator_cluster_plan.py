@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from operating import EARLIER, NAMESPACE, NOW, STAMP, cluster, condition, conditions, job, owned
+from operating import EARLIER, NAMESPACE, NOW, STAMP, cluster, condition, conditions, group, job, owned
 
 from trireme_operator.api import CONFIG_MAP, Key, Object, key_of
 from trireme_operator.plan.action import Delete
@@ -180,6 +180,8 @@ def test_an_earlier_clusters_objects_are_not_this_ones() -> None:
         ("celery", [], ["numbers-auth"]),
         # What the operator can't read it must not write twice: the broker already runs with the first password.
         ("celery", [config_map("numbers-conf")], []),
+        # A group that was there first is none of what is made.
+        ("celery", [group()], ["numbers-auth"]),
         ("dask", [], []),
         ("spark", [], ["numbers-auth"]),
     ],
