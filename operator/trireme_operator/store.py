@@ -125,13 +125,20 @@ def limited(quota: Object, before: Object | None, items: Iterable[Object]) -> li
         before: as it was before; None if it is new.
         items: clusters, groups and jobs.
     """
-    only_used = before is not None and before["spec"] == quota["spec"] and before is not quota
+    same = before is not None and before["spec"] == quota["spec"] and _hard(before) == _hard(quota)
+    only_used = same and before is not quota
     return [
         key_of(item)
         for item in items
         if item["metadata"]["namespace"] == quota["metadata"]["namespace"]
         and (not only_used or any(one["type"] == QUOTA_SHORT for one in item.get("status", {}).get("conditions", [])))
     ]
+
+
+def _hard(quota: Object) -> Object | None:
+    """Return what a quota limits now; a change of its spec takes effect when its controller has seen it."""
+    found: Object | None = quota.get("status", {}).get("hard", quota["spec"].get("hard"))
+    return found
 
 
 def concerned(item: Object, borrowers: Iterable[Object]) -> set[Key]:

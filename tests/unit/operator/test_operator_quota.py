@@ -208,6 +208,8 @@ def told_short(item: Object) -> Object:
 
 def test_whom_a_changed_quota_concerns() -> None:
     before, used = quota(hard={"pods": "1"}), quota(hard={"pods": "1"}, used={"pods": "1"})
+    # Its controller has yet to see what is in its spec.
+    lowered = {**used, "status": {**used["status"], "hard": {"pods": "9"}}}
     other = {**cluster(name="far"), "metadata": {"name": "far", "namespace": "elsewhere"}}
     items = [cluster(name="calm"), told_short(cluster(name="short")), told_short(job("late")), other]
     everyone = ["calm", "short", "late"]
@@ -217,6 +219,8 @@ def test_whom_a_changed_quota_concerns() -> None:
         (before, before, everyone),
         (quota(hard={"pods": "2"}), before, everyone),
         (used, before, ["short", "late"]),
+        (lowered, {**lowered, "status": {**lowered["status"], "used": {"pods": "0"}}}, ["short", "late"]),
+        (used, lowered, everyone),
     ):
         assert [key.name for key in limited(quota_, was, items)] == expected
 
