@@ -183,7 +183,7 @@ class Reconciler:
         plan = cluster_plan.plan(cluster, wanted, observed, secrets.token_hex(_PASSWORD_BYTES), now)
         quotas = self._store.quotas(metadata["namespace"])
         short = cluster_plan.lacks_quota(cluster, wanted, observed.pods, quotas) if quotas else None
-        if (wait := self._unsure(cluster, observed, short, now)) is not None:
+        if (wait := self._unsure(cluster, bool(observed.objects), short, now)) is not None:
             short = None
             plan.again = min(wait, plan.again or wait)
 
@@ -195,15 +195,13 @@ class Reconciler:
 
         return Decision(plan, status)
 
-    def _unsure(
-        self, cluster: Object, observed: cluster_plan.Observed, short: Trouble | None, now: datetime
-    ) -> float | None:
+    def _unsure(self, item: Object, in_flight: bool, short: Trouble | None, now: datetime) -> float | None:
         """Return for how long a shortage is not to be told yet; None if it may be.
 
         Pods and what a quota counts of them are seen one after the other: it may be about a pod that was just made, or
-        has just gone. Nothing is in flight of a cluster that has no objects yet.
+        has just gone. Nothing is in flight of a cluster that has no objects yet, or of a job that has no driver.
         """
-        uid = cluster["metadata"]["uid"]
+        uid = item["metadata"]["uid"]
         if short is None:
             self._short_since.pop(uid, None)
             return None
@@ -211,8 +209,8 @@ class Reconciler:
         if len(self._short_since) > _REMEMBERED:
             self._short_since.pop(next(iter(self._short_since)))
         left = _SURE_SECONDS - (now - since).total_seconds()
-        is_told = any(one["type"] == QUOTA_SHORT for one in cluster.get("status", {}).get("conditions", []))
-        return left if left > 0 and observed.objects and not is_told else None
+        is_told = any(one["type"] == QUOTA_SHORT for one in item.get("status", {}).get("conditions", []))
+        return left if left > 0 and in_flight and not is_told else None
 
     def _owned(self, cluster: Object, rendered: list[Object]) -> list[Object]:
         """Return what a chart gave as the cluster's own; made once for each rendering."""
@@ -274,6 +272,8 @@ class Reconciler:
         if driver and cluster_plan.worth_a_closer_look(job, "DriverRunning", now):
             trouble = await self._look_closer_at_driver(job, driver, pods)
         cluster = self._store.get(Key(WORKER_CLUSTER.kind, namespace, job_plan.cluster_name(job)))
+        short = job_plan.lacks_quota(job, driver, pods, self._store.quotas(namespace))
+        wait = self._unsure(job, driver is not None, short, now)
         observed = job_plan.Observed(
             cluster=cluster,
             workers=self._store.get(cluster_plan.worker_key(cluster)) if cluster else None,
@@ -282,11 +282,13 @@ class Reconciler:
             output=output,
             log=log if log and log != output else None,
             trouble=trouble,
-            short=job_plan.lacks_quota(job, driver, pods, self._store.quotas(namespace)),
+            short=short if wait is None else None,
         )
         plan = job_plan.plan(job, observed, now)
         if job_plan.has_ended(job):
             return Decision(plan, lambda _: None)
+        if wait is not None:
+            plan.again = min(wait, plan.again or wait)
         return Decision(plan, lambda refusal: job_plan.status(job, observed, now, refusal))
 
     async def _log(self, driver: Object, pod: Object, now: datetime) -> str | None:

@@ -202,6 +202,25 @@ def test_a_driver_that_has_no_room(driver: Object, hard: Object, words: str) -> 
     assert told.get("QuotaShort", {}).get("message", "") == words
 
 
+def test_a_driver_whose_pod_is_only_not_seen_yet_has_room() -> None:
+    twin, mean = Twin(), Key("WorkerJob", NAMESPACE, "mean")
+    twin.put(fresh(cluster(replicas=1, resources=SMALL)))
+    twin.put(fresh(job(driver={"command": ["true"], "resources": SMALL})))
+    operator = twin.reconciler()
+    while Key("Job", NAMESPACE, "mean-driver") not in twin.objects:
+        asyncio.run(operator.reconcile(NUMBERS))
+        twin.control()
+        asyncio.run(operator.reconcile(NUMBERS))
+        asyncio.run(operator.reconcile(mean))
+    # Of its pod, the quota knows first.
+    twin.put(quota(hard={"limits.memory": "1Gi"}, used={"limits.memory": "1Gi"}))
+    assert asyncio.run(operator.reconcile(mean)) == 3
+    assert "QuotaShort" not in conditions(twin.objects[mean]["status"])
+    twin.clock.pass_(3)
+    asyncio.run(operator.reconcile(mean))
+    assert conditions(twin.objects[mean]["status"])["QuotaShort"]["reason"] == "DriverExceedsQuota"
+
+
 def told_short(item: Object) -> Object:
     return {**item, "status": {"conditions": [condition("QuotaShort", "True")]}}
 
