@@ -7,6 +7,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from trireme_operator.api import GROUP, WATCHED, WORKER_CLUSTER, WORKER_JOB, Key, Object
+from trireme_operator.plan.conditions import is_true
 from trireme_operator.store import Store
 
 # Jobs stay when they have ended, as many as there ever were: they are counted, and have no series of their own.
@@ -67,7 +68,9 @@ class Inventory(Collector):
                     [*labels, condition["type"], condition["reason"]], float(condition["status"] == "True")
                 )
             if "readyReplicas" in status:
-                desired = 0 if item["spec"].get("suspend") else item["spec"].get("replicas", 1)
+                # A group is suspended by its cluster, too, which its condition tells.
+                suspended = item["spec"].get("suspend") or is_true(item, "Suspended")
+                desired = 0 if suspended else item["spec"].get("replicas", 1)
                 workers.add_metric([*labels, "desired"], desired)
                 workers.add_metric([*labels, "ready"], status["readyReplicas"])
         for (namespace, engine, state), number in Counter(map(self._job, self._store.of_kind(WORKER_JOB.kind))).items():

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from operating import ENGINES, NAMESPACE, Twin, cluster, condition, job
+from operating import ENGINES, NAMESPACE, Twin, cluster, condition, group, job
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -42,6 +42,15 @@ def test_no_worker_is_desired_of_a_suspended_cluster():
     found = told(cluster(status={"readyReplicas": 0, "conditions": []}, replicas=3, suspend=True))
     assert set(found.values()) == {0}
     assert len(found) == 2
+
+
+def test_no_worker_is_desired_of_a_group_whose_cluster_is_suspended():
+    status = {"readyReplicas": 0, "conditions": [condition("Suspended", "True")]}
+    found = told(group(status=status, replicas=3))
+    of = ("WorkerGroup", NAMESPACE, "big", "")
+    assert found["trireme_workers", *sorted((*of, "desired"))] == 0
+    status["conditions"] = [condition("Suspended", "False")]
+    assert told(group(status=status, replicas=3))["trireme_workers", *sorted((*of, "desired"))] == 3
 
 
 def test_a_cluster_without_a_status_tells_nothing():
