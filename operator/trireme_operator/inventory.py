@@ -8,6 +8,7 @@ from prometheus_client.registry import Collector
 
 from trireme_operator.api import GROUP, WATCHED, WORKER_CLUSTER, WORKER_JOB, Key, Object
 from trireme_operator.plan.conditions import is_true
+from trireme_operator.plan.job import is_anothers
 from trireme_operator.store import Store
 
 # Jobs stay when they have ended, as many as there ever were: they are counted, and have no series of their own.
@@ -73,7 +74,9 @@ class Inventory(Collector):
                 desired = 0 if suspended else item["spec"].get("replicas", 1)
                 workers.add_metric([*labels, "desired"], desired)
                 workers.add_metric([*labels, "ready"], status["readyReplicas"])
-        for (namespace, engine, state), number in Counter(map(self._job, self._store.of_kind(WORKER_JOB.kind))).items():
+        # Of a job that another looks after, nothing is known here.
+        own = (job for job in self._store.of_kind(WORKER_JOB.kind) if not is_anothers(job))
+        for (namespace, engine, state), number in Counter(map(self._job, own)).items():
             jobs.add_metric([namespace, engine, state], number)
         yield from (conditions, workers, jobs)
 

@@ -66,6 +66,7 @@ def test_jobs_are_counted_by_state_and_have_no_series_of_their_own():
         job("c", status={"state": "Failed"}, **own),
         job("d"),
         job("e", clusterRef={"name": "nowhere"}),
+        job("f", managedBy="kueue.x-k8s.io/multikueue"),
     )
     assert found == {
         ("trireme_jobs", *sorted((NAMESPACE, "celery", "Complete"))): 2,
