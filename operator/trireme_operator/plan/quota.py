@@ -93,9 +93,19 @@ def _in_scope(spec: Object, name: str, operator: str, values: list[str]) -> bool
         given = spec.get("priorityClassName", "")
         found = {"In": given in values, "NotIn": given not in values, "Exists": bool(given), "DoesNotExist": not given}
         return found.get(operator, False)
-    bounded = any(container.get("resources", {}).get("limits") for container in spec.get("containers", []))
+    best_effort = _is_best_effort(spec)
     # What else there is, such as affinity across namespaces, none of these pods has.
-    return {"NotTerminating": True, "NotBestEffort": bounded, "BestEffort": not bounded}.get(name, False)
+    return {"NotTerminating": True, "NotBestEffort": not best_effort, "BestEffort": best_effort}.get(name, False)
+
+
+def _is_best_effort(spec: Object) -> bool:
+    """Tell a pod's class, by Kubernetes' documentation of the quality of service: no CPU or memory asked or limited."""
+    return not any(
+        quantity.number(container.get("resources", {}).get(kind, {}).get(name, 0))
+        for container in (*spec.get("containers", ()), *spec.get("initContainers", ()))
+        for kind in ("requests", "limits")
+        for name in ("cpu", "memory")
+    )
 
 
 def _text(resource: str, amount: float) -> str:

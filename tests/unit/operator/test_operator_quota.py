@@ -28,6 +28,7 @@ def pods(count: int, limits: Object | None = None, requests: Object | None = Non
 
 
 ONE = pods(1, {"cpu": "1", "memory": "1Gi"}, {"cpu": "100m"})
+ASKING = pods(1, requests={"cpu": "100m"})
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,15 @@ ONE = pods(1, {"cpu": "1", "memory": "1Gi"}, {"cpu": "100m"})
         ([quota(hard={"pods": "0"}, scopes=["BestEffort"])], [ONE], None),
         ([quota(hard={"pods": "0"}, scopes=["BestEffort"])], [pods(1)], "pods: 1 more needed"),
         ([quota(hard={"pods": "0"}, scopes=["NotTerminating", "NotBestEffort"])], [ONE], "pods: 1 more needed"),
+        # A request is enough, of CPU or memory, and of a container that ends before the others.
+        ([quota(hard={"pods": "0"}, scopes=["NotBestEffort"])], [ASKING], "pods: 1 more needed"),
+        ([quota(hard={"pods": "0"}, scopes=["BestEffort"])], [ASKING], None),
+        ([quota(hard={"pods": "0"}, scopes=["BestEffort"])], [pods(1, {"ephemeral-storage": "1Gi"})], "pods: 1 more"),
+        (
+            [quota(hard={"pods": "0"}, scopes=["BestEffort"])],
+            [pods(1, initContainers=[{"resources": {"limits": {"memory": "1Gi"}}}])],
+            None,
+        ),
         # None is to come.
         ([quota(hard={"pods": "0"})], [pods(0), pods(-2)], None),
         # The first of two, by name, with all that it lacks.
