@@ -2,16 +2,21 @@
 
 from collections.abc import Iterator
 from difflib import get_close_matches
+from itertools import islice
 
 from trireme_operator.api import Object
 
 _NEAR = 0.75
 # What a user mistypes in one place is mistyped in few.
 _MOST = 5
+# Each is compared with all of Dask's, and most of them may be other libraries'.
+_MOST_COMPARED = 100
+# Dask's own are shorter, each and with all that is above it.
+_MOST_CHARACTERS = 100
 
 
 def unknown(config: Object, schema: Object) -> list[str]:
-    """Return what is wrong with the keys of a configuration, for people: each by its whole name, the first few.
+    """Return what is wrong with the keys of a configuration, for people: each by its name, the first few.
 
     Args:
         config: as in dask.yaml.
@@ -19,7 +24,9 @@ def unknown(config: Object, schema: Object) -> list[str]:
             one of Dask's.
     """
     known = list(_names(schema))
-    return [_told(path, known) for path in _unknown(config, schema) if len(path) > 1 or _likely(path[0], known)][:_MOST]
+    compared = islice(_unknown(config, schema), _MOST_COMPARED)
+    wrong = (path for path in compared if len(path) > 1 or _likely(path[0], known))
+    return [_told(path, known) for path in islice(wrong, _MOST)]
 
 
 def _canonical(name: object) -> str:
@@ -33,7 +40,7 @@ def _unknown(config: Object, schema: Object, above: tuple[str, ...] = ()) -> Ite
         return
     by_name = {_canonical(name): field for name, field in fields.items()}
     for key, value in config.items():
-        path = (*above, str(key))
+        path = (*above, str(key)[:_MOST_CHARACTERS])
         if _canonical(key) not in by_name:
             yield path
         elif isinstance(value, dict):

@@ -4,6 +4,7 @@ import pytest
 from operating import charts
 
 from trireme_operator.api import Object
+from trireme_operator.engines import dask_config
 from trireme_operator.engines.dask_config import unknown
 
 SCHEMA = charts.config_schema("dask")
@@ -51,3 +52,30 @@ def test_unknown(config: Object, told: list[str]) -> None:
 
 def test_the_first_few_are_told() -> None:
     assert len(unknown({"distributed": {f"xyzzy{number}": 1 for number in range(100)}}, SCHEMA)) == 5
+
+
+def test_no_more_is_done_than_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def likely(name: str, known: list[str]) -> bool:
+        asked.append(name)
+        return False
+
+    monkeypatch.setattr(dask_config, "_likely", likely)
+    assert unknown({f"library{number}": {} for number in range(10_000)}, SCHEMA) == []
+    assert len(asked) == 100
+    told: list[tuple[str, ...]] = []
+
+    def tell(path: tuple[str, ...], known: list[str]) -> str:
+        told.append(path)
+        return ""
+
+    monkeypatch.setattr(dask_config, "_told", tell)
+    unknown({"distributed": {f"xyzzy{number}": 1 for number in range(100)}}, SCHEMA)
+    assert len(told) == 5
+
+
+def test_a_long_key_is_told_by_its_beginning() -> None:
+    (found,) = unknown({"distributed": {"x" * 100_000: 1}}, SCHEMA)
+    assert found == f"distributed.{'x' * 100}: Dask has no such key"
+    assert max(map(len, dask_config._names(SCHEMA))) < 100
