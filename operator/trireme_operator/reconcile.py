@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 OUTPUT_LINES = 10
 OUTPUT_CHARACTERS = 4096
 LOG_LINES = 1000
-# So long after its end a driver's log is asked for, if its node does not answer.
+# So long after its end a driver's log is asked for, if its node does not answer, and tried to be kept.
 _LOG_SECONDS = 30.0
 # Enough to be guessed never; letters and digits, because it becomes part of a URL.
 _PASSWORD_BYTES = 24
@@ -289,14 +289,21 @@ class Reconciler:
             return Decision(plan, lambda _: None)
         if wait is not None:
             plan.again = min(wait, plan.again or wait)
-        return Decision(plan, lambda refusal: job_plan.status(job, observed, now, refusal))
+
+        def status(refusal: Trouble | None) -> Object | None:
+            if refusal and driver and observed.log and _is_recent(driver, now):
+                # An earlier job's log may be about to go; once it is told that this one has ended, nobody tries again.
+                return None
+            return job_plan.status(job, observed, now, refusal)
+
+        return Decision(plan, status)
 
     async def _log(self, driver: Object, pod: Object, now: datetime) -> str | None:
         """Return the end of a driver's log; None if it can't be read, and probably never will be."""
         try:
             text = await self._client.log_tail(pod["metadata"]["namespace"], pod["metadata"]["name"], LOG_LINES)
         except FAILURES:
-            if now - job_plan.end(driver) < timedelta(seconds=_LOG_SECONDS):
+            if _is_recent(driver, now):
                 raise
             return None
         return text.strip()
@@ -386,6 +393,11 @@ class Reconciler:
         """Take an answer for what was there, unless a watch was quicker: it may have seen something newer."""
         if self._store.get(key_of(after)) is before:
             self._store.put(after)
+
+
+def _is_recent(driver: Object, now: datetime) -> bool:
+    """Tell whether it is worth trying again what can't be done with the log of a driver that has ended."""
+    return now - job_plan.end(driver) < timedelta(seconds=_LOG_SECONDS)
 
 
 def _must_be_same_owners(item: Object, found: Object | None) -> None:

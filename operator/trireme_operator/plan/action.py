@@ -30,10 +30,10 @@ class Plan:
     """What one reconcile does, in this order.
 
     Args:
-        create: objects to create unless they are there, not to change after: Secrets, which the operator can't read,
-            and what a driver that has ended had printed.
+        create: objects to create unless they are there, not to change after: Secrets, which the operator can't read.
         apply: objects to apply where they are not so already.
-        start: objects to create unless they are there, when all that they need is: Jobs, whose template is fixed.
+        start: objects to create unless they are there as their owner's, when all that they need is: Jobs, whose
+            template is fixed, and what a driver that has ended had printed.
         patch: changes to such objects.
         delete: objects to delete.
         again: seconds after which to look again although nothing was seen to change; None for never.

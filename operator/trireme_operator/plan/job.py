@@ -131,7 +131,7 @@ def plan(job: Object, observed: Observed, now: datetime) -> Plan:
         if is_suspended != suspend and (suspend or _answers(observed.cluster)):
             made.patch.append(Patch(JOB, namespace, driver_name(job), {"spec": {"suspend": suspend}}))
         if observed.log:
-            made.create.append(_log(job, observed.log))
+            made.start.append(_log(job, observed.log))
         if not over:
             made.again = _earlier(left, look_again(job, "DriverRunning", now))
     elif observed.cluster and observed.workers and _answers(observed.cluster) and not suspend:

@@ -21,6 +21,7 @@ from operating import (
 )
 
 from trireme_operator.api import JOB, Key, Object
+from trireme_operator.client import Refused
 from trireme_operator.connection import ApiError
 from trireme_operator.plan import attempts
 from trireme_operator.plan.action import Delete, Patch, Plan
@@ -376,6 +377,35 @@ def test_a_longer_log_is_kept(lines: int, kept: int | None) -> None:
         assert "app.kubernetes.io/part-of" not in log["metadata"]["labels"]
         twin.remove(MEAN)
         assert twin.objects == {}
+
+
+@pytest.mark.parametrize("goes", [True, False])
+def test_a_log_of_an_earlier_job_is_not_taken_for_its_own(goes: bool) -> None:
+    twin, log = Twin(), Key("ConfigMap", NAMESPACE, "mean-log")
+    # Its driver ends then.
+    twin.clock.now = moment(EARLIER) + timedelta(seconds=10)
+    twin.output = "".join(f"{number}\n" for number in range(20))
+    earlier = {"apiVersion": "trireme.dev/v1alpha1", "kind": "WorkerJob", "name": "mean", "uid": "earlier"}
+    metadata = {"name": "mean-log", "namespace": NAMESPACE, "ownerReferences": [earlier]}
+    twin.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"driver.log": "old"}})
+    twin.put(fresh(job(driver={"command": ["true"]}, **TEMPLATE)))
+    with pytest.raises(Refused, match="ConfigMap mean-log"):
+        asyncio.run(twin.settle())
+    assert "Complete" not in conditions(twin.objects[MEAN]["status"])
+    if goes:
+        twin.remove(log)
+        asyncio.run(twin.settle())
+        assert twin.objects[log]["data"]["driver.log"].splitlines()[0] == "0"
+    else:
+        # Then it ends without one, and says why.
+        twin.clock.pass_(20)
+        with pytest.raises(Refused):
+            asyncio.run(twin.settle())
+        assert twin.objects[log]["data"]["driver.log"] == "old"
+        told = conditions(twin.objects[MEAN]["status"])["ClusterReady"]
+        assert told["reason"] == "NameTaken"
+        assert "ConfigMap mean-log" in told["message"]
+    assert conditions(twin.objects[MEAN]["status"])["Complete"]["status"] == "True"
 
 
 def test_a_node_that_does_not_answer_does_not_hold_up_the_end() -> None:
