@@ -101,7 +101,8 @@ def terminated(pod: Object) -> Object | None:
     """Return how a driver's container ended, unless it ended well."""
     for container in pod.get("status", {}).get("containerStatuses", []):
         found: Object = container.get("state", {}).get("terminated", {})
-        if found.get("exitCode"):
+        # Others may have added containers of their own.
+        if container["name"] == "driver" and found.get("exitCode"):
             return found
     return None
 

@@ -133,6 +133,19 @@ def test_a_driver_whose_container_has_ended_has_ended() -> None:
     assert conditions(status(job(), seen, NOW))["DriverRunning"]["reason"] == "Ended"
 
 
+def test_a_container_that_others_added_does_not_tell_how_the_driver_ended() -> None:
+    failed = pod(code=3, said="ValueError: no")
+    proxy = {"name": "a-proxy", "image": "x", "state": {"terminated": {"exitCode": 143, "message": "bye"}}}
+    failed["status"]["containerStatuses"].insert(0, proxy)
+    (one,) = status(job(), Observed(READY, driver=batch_job(active=1), pods=[failed]), NOW)["failures"]
+    assert "exit code 3: ValueError: no" in one["message"]
+    assert one["output"] == "ValueError: no"
+    # It goes on beside one that has ended.
+    going = pod(phase="Running")
+    going["status"]["containerStatuses"].append(proxy)
+    assert attempts.terminated(going) is None
+
+
 def test_what_batch_v1_counts_is_what_is_told_as_counted() -> None:
     (rule,) = attempts.POLICY["rules"]
     (ignored,) = rule["onPodConditions"]
