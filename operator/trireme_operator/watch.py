@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from trireme_operator import metrics
 from trireme_operator.api import (
+    GROUP,
     RESOURCE_QUOTA,
     SELECTOR,
     WATCHED,
@@ -19,11 +20,16 @@ from trireme_operator.api import (
     key_of,
 )
 from trireme_operator.client import FAILURES, ClusterClient
+from trireme_operator.connection import ApiError
 from trireme_operator.store import Store, concerned, limited
 
 logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
+_FORBIDDEN, _NOT_FOUND = 403, 404
+# Whose reconciles go on without: the API server minds quotas anyway, and only the early word of them is lost.
+_OPTIONAL = (RESOURCE_QUOTA,)
+_OPTIONAL_RETRY_SECONDS = 30.0
 # Objects of users, who give them labels of their own.
 _OWN = (WORKER_CLUSTER, WORKER_GROUP, WORKER_JOB, WORKER_CRON_JOB, RESOURCE_QUOTA)
 
@@ -79,10 +85,24 @@ class Watches:
                     self._take(change, item)
             except FAILURES as error:
                 metrics.WATCHES_BROKEN.labels(kind.kind).inc()
-                logger.warning("watch broke off, listing again", extra={"kind": kind.kind, "error": str(error)})
-                await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(self._broken(kind, error))
             # A server, or a proxy before it, that ends watches at once is not to be asked without a pause.
             await asyncio.sleep(max(0.0, since + _RETRY_SECONDS - loop.time()))
+
+    def _broken(self, kind: Kind, error: Exception) -> float:
+        """Tell why a kind can't be watched now; return the seconds until it is tried again."""
+        told = {"kind": kind.kind, "error": str(error)}
+        missing = _missing(kind, error)
+        if not missing:
+            logger.warning("watch broke off, listing again", extra=told)
+        elif kind not in _OPTIONAL:
+            logger.error("nothing is done before this is there", extra={**told, "missing": missing})
+        else:
+            logger.error("going on without this", extra={**told, "missing": missing})
+            self._take_list(kind, [])
+            self._behind[kind.kind].set()
+            return _OPTIONAL_RETRY_SECONDS
+        return _RETRY_SECONDS
 
     def _take_list(self, kind: Kind, items: list[Object]) -> None:
         before = {key_of(item): item for item in self._store.of_kind(kind.kind)}
@@ -110,3 +130,14 @@ class Watches:
         borrowers = [*self._store.of_kind(WORKER_JOB.kind), *self._store.of_kind(WORKER_GROUP.kind)]
         for key in concerned(item, borrowers):
             self._ask(key)
+
+
+def _missing(kind: Kind, error: Exception) -> str:
+    """Return what has to be given before a kind can be listed and watched; empty if trying again may be enough."""
+    code = error.code if isinstance(error, ApiError) else None
+    name = f"{kind.plural}.{kind.group}" if kind.group else kind.plural
+    if code == _FORBIDDEN:
+        return f"the right to list and watch {name}: give it to the operator's service account"
+    if code == _NOT_FOUND and kind.group == GROUP:
+        return f"the CRD {name}: install it"
+    return f"the API {kind.api_version} with {name}" if code == _NOT_FOUND else ""

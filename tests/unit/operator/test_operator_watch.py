@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from operating import run
 
 from trireme_operator import watch
-from trireme_operator.api import WATCHED, WORKER_CLUSTER, Key, Kind, Object
+from trireme_operator.api import JOB, RESOURCE_QUOTA, WATCHED, WORKER_CLUSTER, Key, Kind, Object
 from trireme_operator.connection import ApiError
 from trireme_operator.store import Store
 from trireme_operator.watch import Watches
@@ -102,3 +103,79 @@ def test_every_kind_has_to_be_listed_before_anything_counts_as_missing(monkeypat
 
     asyncio.run(listing())
     assert WORKER_CLUSTER in WATCHED
+
+
+class Denying(Server):
+    """Does not let a kind be listed."""
+
+    def __init__(self, kind: Kind, code: int) -> None:
+        super().__init__()
+        self.denied: Kind | None = kind
+        self.code = code
+
+    async def list(self, kind: Kind, selector: str | None) -> tuple[list[Object], str]:
+        if kind is self.denied:
+            raise ApiError(self.code, "no")
+        return await super().list(kind, selector)
+
+
+def told(caplog: pytest.LogCaptureFixture) -> set[tuple[str, str]]:
+    return {(record.levelname, getattr(record, "missing", "")) for record in caplog.records}
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "expected"),
+    [
+        (WORKER_CLUSTER, 404, ("ERROR", "the CRD workerclusters.trireme.dev: install it")),
+        (
+            JOB,
+            403,
+            ("ERROR", "the right to list and watch jobs.batch: give it to the operator's service account"),
+        ),
+        (JOB, 404, ("ERROR", "the API batch/v1 with jobs.batch")),
+        # It may pass.
+        (JOB, 500, ("WARNING", "")),
+        (RESOURCE_QUOTA, 500, ("WARNING", "")),
+    ],
+)
+def test_what_keeps_a_kind_from_being_listed_is_named(
+    caplog: pytest.LogCaptureFixture, kind: Kind, code: int, expected: tuple[str, str]
+) -> None:
+    async def listing() -> None:
+        server = Denying(kind, code)
+        client: Any = server
+        watches = Watches(client, Store(), lambda _: None)
+        task = asyncio.create_task(watches.run())
+        await asyncio.sleep(60)
+        assert not watches.is_synced()
+        server.denied = None
+        async with asyncio.timeout(60):
+            await watches.synced()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run(listing)
+    assert told(caplog) == {expected}
+
+
+@pytest.mark.parametrize("code", [403, 404])
+def test_without_quotas_the_rest_goes_on(caplog: pytest.LogCaptureFixture, code: int) -> None:
+    async def listing() -> None:
+        client: Any = Denying(RESOURCE_QUOTA, code)
+        store, asked = Store(), list[Key]()
+        quota = {"kind": "ResourceQuota", "metadata": {"name": "team", "namespace": "team"}, "spec": {}}
+        # From before that was forbidden.
+        store.put(quota)
+        watches = Watches(client, store, asked.append)
+        task = asyncio.create_task(watches.run())
+        async with asyncio.timeout(60):
+            await watches.synced()
+        assert store.quotas("team") == []
+        assert KEY in asked
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run(listing)
+    ((level, missing),) = told(caplog)
+    assert level == "ERROR"
+    assert "resourcequotas" in missing
