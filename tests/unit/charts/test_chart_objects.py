@@ -275,6 +275,32 @@ def test_pod_words(render: Render, engine: str) -> None:
     assert template["metadata"]["annotations"]["note"] == "x"
 
 
+def test_a_connect_server_reaches_what_workers_reach(render: Render) -> None:
+    """It is the driver of its sessions: it plans reads of the same files, with the same credentials."""
+    own = [{"name": "HOME", "value": "/home/me"}, {"name": "AWS_REGION", "value": "here"}]
+    values = {
+        "mode": "connect",
+        "env": own,
+        "envFrom": [{"secretRef": {"name": "keys"}}],
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+        "code": {"configMap": "tasks"},
+    }
+    connect = render("spark", values)["Deployment", f"{NAME}-connect"]
+    names = [item["name"] for item in container(connect)["env"]]
+    assert len(names) == len(set(names))
+    assert names.index("POD_IP") < names.index("SPARK_LOCAL_IP")
+    assert {"HOME": "/home/me", "AWS_REGION": "here", "SPARK_LOCAL_IP": "$(POD_IP)"}.items() <= environment(
+        connect
+    ).items()
+    assert container(connect)["envFrom"] == values["envFrom"]
+    assert values["volumeMounts"][0] in container(connect)["volumeMounts"]
+    assert values["volumes"][0] in connect["spec"]["template"]["spec"]["volumes"]
+    mounts = [mount["name"] for mount in container(connect)["volumeMounts"]]
+    assert sorted(mounts) == sorted(volume["name"] for volume in connect["spec"]["template"]["spec"]["volumes"])
+    assert len(mounts) == len(set(mounts))
+
+
 @every_engine
 def test_control_pod_is_placed_by_itself(render: Render, engine: str) -> None:
     kind, component = CONTROL[engine]
