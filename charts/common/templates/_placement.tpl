@@ -1,6 +1,7 @@
 {{/*
 Where workers may run, as a map for common.podSpec: the user's own fields, or what the value `placement` stands for.
-Required holds for affinity and spread alike. Arguments: root, component.
+Required holds for affinity and spread alike; but a spread counts all nodes of node affinity as places, also those that
+a pod affinity forbids, so beside podLabels it is never more than a preference. Arguments: root, component.
 */}}
 {{- define "common.placement" -}}
 {{- $values := .root.Values -}}
@@ -41,7 +42,8 @@ Required holds for affinity and spread alike. Arguments: root, component.
 {{- $constraint := dict
     "maxSkew" 1
     "topologyKey" (eq . "Zones" | ternary "topology.kubernetes.io/zone" "kubernetes.io/hostname")
-    "whenUnsatisfiable" (ternary "DoNotSchedule" "ScheduleAnyway" $required)
+    "whenUnsatisfiable" (ternary "DoNotSchedule" "ScheduleAnyway" (and $required (empty $wanted.podLabels)))
+    "nodeTaintsPolicy" "Honor"
     "labelSelector" (dict "matchLabels" (include "common.selectorLabels" $ | fromYaml))
     "matchLabelKeys" (list "pod-template-hash") -}}
 {{- $_ := set $found "topologySpreadConstraints" (list $constraint) -}}

@@ -44,16 +44,20 @@ def test_near(worker: Worker, engine: str, placement: Object, affinity: Object |
         ({"spread": "Nodes"}, "kubernetes.io/hostname", "ScheduleAnyway"),
         ({"spread": "Zones"}, "topology.kubernetes.io/zone", "ScheduleAnyway"),
         ({"spread": "Nodes", "mode": "Required"}, "kubernetes.io/hostname", "DoNotSchedule"),
+        ({**NEAR, "spread": "Nodes", "mode": "Required"}, "kubernetes.io/hostname", "DoNotSchedule"),
+        # The other nodes would count as empty, and no worker may go there.
+        ({**BESIDE, "spread": "Nodes", "mode": "Required"}, "kubernetes.io/hostname", "ScheduleAnyway"),
     ],
 )
 def test_spread(worker: Worker, engine: str, placement: Object, key: str, rule: str) -> None:
     deployment = worker(engine, {"placement": placement})
     (constraint,) = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
-    # Workers alone count, and of a rolling update those of the new kind.
+    # Workers alone count, and of a rolling update those of the new kind; a node that they may not use does not.
     assert constraint == {
         "maxSkew": 1,
         "topologyKey": key,
         "whenUnsatisfiable": rule,
+        "nodeTaintsPolicy": "Honor",
         "labelSelector": {"matchLabels": deployment["spec"]["selector"]["matchLabels"]},
         "matchLabelKeys": ["pod-template-hash"],
     }
