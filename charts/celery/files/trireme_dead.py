@@ -16,9 +16,10 @@ _MOST_CHARACTERS = 500
 def keep(sender: Task, exception: BaseException, **_: Any) -> None:
     """Put a task that failed for good into the queue, as it was sent, with as many retries left as at first.
 
-    Failures that a task expects (`throws`) are none.
+    Failures that a task expects (`throws`) are none. One that fails when it is run again from that queue has failed:
+    whoever consumes it would take it again and again.
     """
-    if isinstance(exception, sender.throws):
+    if isinstance(exception, sender.throws) or (sender.request.delivery_info or {}).get("routing_key") == DEAD:
         return
     reason = f"{type(exception).__name__}: {exception}"[:_MOST_CHARACTERS]
     try:

@@ -43,8 +43,10 @@ WATCH_SECONDS = 5
 MOST_RESTORED = 5
 # A week, after which a task's losses are forgotten.
 REMEMBER_SECONDS = 7 * 24 * 3600
-# The queue of tasks that never work. Nobody consumes it.
+# The queue of tasks that never work. Nobody consumes it, but to run them again.
 DEAD = "trireme.dead"
+# And of those that then killed their workers once more as often.
+POISON = "trireme.poison"
 
 # A tag and the time at which it was taken, by the clock of who took it. A tag stays a message's when it is put back.
 Delivery = tuple[str, float]
@@ -221,9 +223,13 @@ class Watch:
             channel.qos.restore_by_tag(tag, prefixed)
             logger.warning("Put back task %s, which was lost with its worker", name)
             return
+        # Both are where it will be taken from: who has it is noted with them, and it goes back there.
+        aside = POISON if routing_key in (DEAD, POISON) else DEAD
+        message.setdefault("properties", {})["delivery_info"] = {"exchange": "", "routing_key": aside}
         with client.pipeline() as pipe:
             pipe.zrem(index, tag)
             pipe.hdel(unacked, tag)
-            pipe.lpush(f"{channel.global_keyprefix}{DEAD}", json.dumps(message))
+            pipe.delete(f"trireme.restored.{tag}")
+            pipe.lpush(f"{channel.global_keyprefix}{aside}", json.dumps(message))
             pipe.execute()
-        logger.error("Task %s was lost with its worker %d times: it is put aside in %s", name, times, DEAD)
+        logger.error("Task %s was lost with its worker %d times: it is put aside in %s", name, times, aside)

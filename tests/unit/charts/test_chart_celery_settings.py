@@ -162,6 +162,17 @@ def test_a_task_that_failed_for_good_is_kept_as_it_was_sent(app: Celery, error: 
         assert message.properties["priority"] == 6
 
 
+def test_a_task_that_fails_again_as_it_is_run_from_there_ends(app: Celery) -> None:
+    @app.task(name="eat")
+    def eat() -> None:
+        return None
+
+    for queue, kept in (("celery", 1), ("trireme.dead", 0)):
+        eat.push_request(id="7", args=[], kwargs={}, delivery_info={"exchange": "", "routing_key": queue})
+        trireme_dead.keep(eat, ValueError("no"))
+        assert len(dead(app)) == kept
+
+
 def test_a_failure_that_cant_be_kept_is_told(
     app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -198,6 +198,9 @@ class Redis:
     def hdel(self, key: str, tag: str) -> None:
         del self.unacked[tag]
 
+    def delete(self, key: str) -> None:
+        del self.values[key]
+
     def lpush(self, key: str, text: str) -> None:
         self.lists.setdefault(key, []).insert(0, text)
 
@@ -391,12 +394,34 @@ def test_a_task_that_kills_its_worker_is_put_aside(watched: Watched, caplog: pyt
     look()
     look(10.0)
     assert channel.restored == ["bad"] * 5
-    # As a message in a queue, from which a worker could take it.
-    assert server.lists == {"p:trireme.dead": [json.dumps(json.loads(text)[0])]}
+    # As a message in a queue, from which a worker could take it, and to which it would go back.
+    where = {"delivery_info": {"exchange": "", "routing_key": "trireme.dead"}}
+    assert server.lists == {"p:trireme.dead": [json.dumps({**json.loads(text)[0], "properties": where})]}
     assert not server.unacked
     assert not server.index
     (error,) = (record for record in caplog.records if record.levelname == "ERROR")
     assert "shop.eat[7] was lost with its worker 6 times: it is put aside in trireme.dead" in error.getMessage()
+
+
+def test_a_task_that_kills_whoever_runs_it_again_ends_where_nobody_does(watched: Watched) -> None:
+    server, channel, look = watched
+
+    def lose(message: Object, routing_key: str) -> None:
+        for _ in range(6):
+            server.unacked["bad"] = json.dumps([message, "", routing_key])
+            server.index["bad"] = server.now
+            look()
+            look(10.0)
+
+    lose({"headers": {}, "body": "x", "properties": {"priority": 3}}, "celery")
+    (text,) = server.lists.pop("p:trireme.dead")
+    again = json.loads(text)
+    lose(again, again["properties"]["delivery_info"]["routing_key"])
+    # As often as at first it may have been the worker's fault.
+    assert len(channel.restored) == 10
+    assert server.lists.keys() == {"p:trireme.poison"}
+    assert json.loads(server.lists["p:trireme.poison"][0])["properties"]["priority"] == 3
+    assert not server.unacked
 
 
 def request(late: bool, acknowledged: bool = False, id: str = "") -> Any:

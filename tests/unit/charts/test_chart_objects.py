@@ -515,19 +515,28 @@ def test_what_rabbitmq_is_told_as_a_shell_writes_it(render: Render, tmp_path: Pa
 
     said = told()
     assert said["users"] == [{"name": "trireme", "password": "abc", "tags": []}]
-    *policies, kept = said["policies"]
-    assert (kept["pattern"], kept["definition"]) == ("^trireme[.]dead$", {"delivery-limit": -1})
+    *policies, again, kept = said["policies"]
+    # Whoever consumes it loses no worker after another to one task.
+    assert again["pattern"] == "^trireme[.]dead$"
+    assert again["definition"] == {
+        "delivery-limit": 5,
+        "dead-letter-exchange": "",
+        "dead-letter-routing-key": "trireme.poison",
+    }
+    assert (kept["pattern"], kept["definition"]) == ("^trireme[.]poison$", {"delivery-limit": -1})
     patterns = {policy["pattern"] for policy in policies}
     (pattern,) = patterns
     for queue, dies in (
         ("celery", True),
         ("trireme.dead", False),
+        ("trireme.poison", False),
         ("celery_delayed_27", False),
         ("trireme.deadly", True),
     ):
         assert bool(re.search(pattern, queue)) is dies
     assert [policy["definition"].get("delivery-limit") for policy in policies] == [None, 5]
-    assert said["queues"][0]["arguments"] == {"x-queue-type": "quorum"}
+    assert [queue["name"] for queue in said["queues"]] == ["trireme.dead", "trireme.poison"]
+    assert all(queue["arguments"] == {"x-queue-type": "quorum"} for queue in said["queues"])
     assert told(queueType="classic")["queues"][0]["arguments"] == {"x-max-priority": 9}
 
 
