@@ -23,7 +23,9 @@ def keep(sender: Task, exception: BaseException, **_: Any) -> None:
         return
     reason = f"{type(exception).__name__}: {exception}"[:_MOST_CHARACTERS]
     try:
-        again = sender.signature_from_request(queue=DEAD, retries=0, headers={HEADER: reason})
+        # Those that its sender gave it stay: what traces tasks, for one, is in them.
+        headers = {**(sender.request.as_execution_options()["headers"] or {}), HEADER: reason}
+        again = sender.signature_from_request(queue=DEAD, retries=0, headers=headers)
         again.apply_async(add_to_parent=False)
     except Exception:
         logger.exception("Task %s[%s] failed and could not be put into %s", sender.name, sender.request.id, DEAD)

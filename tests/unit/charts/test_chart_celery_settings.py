@@ -150,7 +150,7 @@ def test_a_task_that_failed_for_good_is_kept_as_it_was_sent(app: Celery, error: 
         trireme_dead.keep(sender, **options)
 
     signals.task_failure.connect(keep)
-    eat.apply(args=["fish"], task_id="7", retries=3)
+    eat.apply(args=["fish"], task_id="7", retries=3, headers={"traceparent": "00-1"})
     messages = dead(app)
     assert bool(messages) is kept
     if kept:
@@ -158,6 +158,7 @@ def test_a_task_that_failed_for_good_is_kept_as_it_was_sent(app: Celery, error: 
         headers = message.headers
         assert (headers["task"], headers["id"], headers["retries"]) == ("eat", "7", 0)
         assert headers["trireme_failure"] == "ValueError: no"
+        assert headers["traceparent"] == "00-1"
         assert json.loads(message.body)[0] == ["fish"]
         assert message.properties["priority"] == 6
 
