@@ -7,15 +7,20 @@ from trireme_operator.api import STATEFUL_SET, Object
 from trireme_operator.engines.adapter import Adapter, Endpoint
 from trireme_operator.engines.demand import Demand, Nonsense, count, workers_for
 
+# Queues of what never works, which no cluster's own workers consume.
+_PUT_ASIDE = frozenset({"trireme.dead", "trireme.poison"})
 AMQP_PORT = "tcp-amqp"
 """Port of a broker that is RabbitMQ, of which the chart's monitor tells what waits; Redis tells by itself."""
 
 
 def _left_to_groups(cluster: Object, groups: Sequence[Object]) -> Object:
-    """Leave the groups' queues to them, unless the cluster says itself which its own workers consume."""
+    """Leave the groups' queues to them, unless the cluster says itself which its own workers consume.
+
+    A group that runs again what was put aside takes nothing from them, so it comes and goes without rolling them.
+    """
     if cluster.get("celery", {}).get("queues"):
         return {}
-    queues = {queue for group in groups for queue in group.get("celery", {}).get("queues", ())}
+    queues = {queue for group in groups for queue in group.get("celery", {}).get("queues", ())} - _PUT_ASIDE
     return {"excludeQueues": sorted(queues)} if queues else {}
 
 

@@ -301,6 +301,13 @@ def test_celery_workers_that_name_no_queues_leave_those_of_groups_alone() -> Non
     assert options("numbers-worker") == options("plain-worker") == []
 
 
+def test_a_group_that_runs_again_what_was_put_aside_rolls_no_other_workers() -> None:
+    twin = settled(cluster("celery"), group(celery={"queues": ["trireme.dead", "trireme.poison"]}))
+    deployment = twin.objects[Key("Deployment", NAMESPACE, "numbers-worker")]
+    command = deployment["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert not [word for word in command if "queues" in word]
+
+
 def test_an_engine_that_does_not_answer_keeps_a_group_from_being_ready() -> None:
     whole = group_plan.complete(group(replicas=1), cluster())
     for answers, reason in ((False, "ClusterNotReady"), (True, "NoWorkers")):
