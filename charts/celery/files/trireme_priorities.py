@@ -5,13 +5,16 @@ that of the largest first. Who sends tasks needs to know nothing of it, and task
 that is called as the queue, as priority 0.
 """
 
+import os
 from typing import Any
 
 from kombu import transport
 from kombu.transport import redis
 
-# Messages that were taken when the broker went, before it noted who has them: they are in no list and in no hash.
-_taken: list[tuple[Any, str, str]] = []
+# Messages that were taken when the broker went, before it noted who has them, and from which queue: they are in no list
+# and in no hash. Of this process alone, whose threads may have a connection each.
+_taken: list[tuple[Any, str]] = []
+os.register_at_fork(after_in_child=_taken.clear)
 
 
 class QoS(redis.QoS):
@@ -22,9 +25,17 @@ class QoS(redis.QoS):
         try:
             super().append(message, delivery_tag)
         except self.channel.connection_errors:
-            info = message.delivery_info
-            _taken.append((message._raw, info["exchange"], info["routing_key"]))
+            _taken.append((message._raw, self.channel.connection.taken_from))
             raise
+
+
+class _Knowing:
+    # A new connection may not know an exchange yet, so where a message was is noted, and not where it was sent.
+    taken_from = ""
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        self.taken_from = queue
+        super()._deliver(message, queue)  # type: ignore[misc]
 
 
 class _LargestFirst:
@@ -35,10 +46,24 @@ class _LargestFirst:
         super().__init__(*args, **kwargs)
         # In this order it looks into the lists.
         self.priority_steps = sorted(self.priority_steps, reverse=True)
-        while _taken:
-            with self.conn_or_acquire() as client:  # type: ignore[attr-defined]
-                self._do_restore_message(*_taken[-1], client)  # type: ignore[attr-defined]
-            _taken.pop()
+        self._put_back()
+
+    def _put_back(self) -> None:
+        while True:
+            try:
+                message, queue = _taken.pop()
+            except IndexError:
+                return
+            try:
+                with self.conn_or_acquire() as client:  # type: ignore[attr-defined]
+                    self._do_restore_message(message, "", queue, client)  # type: ignore[attr-defined]
+            except BaseException:
+                _taken.append((message, queue))
+                raise
+
+    def _get(self, queue: str) -> Any:
+        self.connection.taken_from = queue  # type: ignore[attr-defined]
+        return super()._get(queue)  # type: ignore[misc]
 
     def priority(self, n: int) -> int:
         """Return the step that a priority belongs to."""
@@ -49,7 +74,7 @@ class Channel(_LargestFirst, redis.Channel):
     """A channel to Redis."""
 
 
-class Transport(redis.Transport):
+class Transport(_Knowing, redis.Transport):
     """Redis."""
 
     Channel = Channel
@@ -59,7 +84,7 @@ class SentinelChannel(_LargestFirst, redis.SentinelChannel):
     """A channel to whichever Redis the sentinels name."""
 
 
-class SentinelTransport(redis.SentinelTransport):
+class SentinelTransport(_Knowing, redis.SentinelTransport):
     """Redis by its sentinels."""
 
     Channel = SentinelChannel

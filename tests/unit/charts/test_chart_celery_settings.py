@@ -1,8 +1,10 @@
 """What Celery is told in every process of a cluster: settings, priorities, and where tasks go that never work."""
 
 import json
+import os
 import ssl
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -189,23 +191,82 @@ def test_a_failure_that_cant_be_kept_is_told(
     assert "could not be put into trireme.dead" in caplog.text
 
 
-def test_a_message_that_was_taken_as_the_broker_went_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+class Connected(Steps):
+    """A channel's connection to a server on which lists are; it may be away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lists: dict[str, list[Any]] = {}
+        self.away = False
+        self.connection = SimpleNamespace(taken_from="")
+
+    def conn_or_acquire(self) -> Any:
+        if self.away:
+            raise ConnectionError("gone")
+        return nullcontext(self)
+
+    def rpush(self, key: str, text: str) -> None:
+        # Or another thread's connection would put it back as well.
+        assert not trireme_priorities._taken
+        self.lists.setdefault(key, []).append(json.loads(text))
+
+    # As kombu has it on a new connection.
+    connection_errors = (ConnectionError,)
+    state = SimpleNamespace(exchanges={})
+    deadletter_queue = None
+    _lookup = trireme_priorities.redis.Channel._lookup
+    _q_for_pri = trireme_priorities.redis.Channel._q_for_pri
+    _get_message_priority = trireme_priorities.redis.Channel._get_message_priority
+    min_priority, max_priority, default_priority = 0, 9, 0
+    _do_restore_message = trireme_priorities.redis.Channel._do_restore_message
+
+
+class Again(trireme_priorities._LargestFirst, Connected):
+    pass
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """Take a message of a topic exchange from the queue `fast` as the broker goes; returns what is kept of such."""
+
     def fails(*_: Any) -> None:
         raise ConnectionError("gone")
 
     monkeypatch.setattr(trireme_priorities.redis.QoS, "append", fails)
     qos = trireme_priorities.QoS.__new__(trireme_priorities.QoS)
-    qos.channel = SimpleNamespace(connection_errors=(ConnectionError,))
-    info = {"exchange": "", "routing_key": "celery"}
+    transport = trireme_priorities.Transport.__new__(trireme_priorities.Transport)
+    qos.channel = SimpleNamespace(connection_errors=(ConnectionError,), connection=transport)
+    raw = {"body": "x", "headers": {}, "properties": {"priority": 9, "delivery_info": {}}}
+    info = {"exchange": "shop", "routing_key": "shop.eat.now"}
+    transport._callbacks = {"fast": lambda raw: qos.append(SimpleNamespace(_raw=raw, delivery_info=info), "7")}
     with pytest.raises(ConnectionError):
-        qos.append(SimpleNamespace(_raw={"body": "x"}, delivery_info=info), "7")
-    back: list[Any] = []
+        transport._deliver(raw, "fast")
+    yield trireme_priorities._taken
+    trireme_priorities._taken.clear()
 
-    class Connected(Steps):
-        conn_or_acquire = nullcontext
-        _do_restore_message = staticmethod(lambda *given: back.append(given))
 
-    type("Again", (trireme_priorities._LargestFirst, Connected), {})()
-    assert back == [({"body": "x"}, "", "celery", None)]
-    type("Again", (trireme_priorities._LargestFirst, Connected), {})()
-    assert len(back) == 1
+def test_a_message_that_was_taken_as_the_broker_went_is_put_back(taken: list[Any]) -> None:
+    channel = Again()
+    (message,) = channel.lists.pop("fast\x06\x169")
+    assert (message["body"], message["properties"]["priority"]) == ("x", 9)
+    assert not channel.lists
+    assert not taken
+    assert not Again().lists
+
+
+def test_it_is_kept_for_as_long_as_the_broker_is_away(taken: list[Any]) -> None:
+    channel = Again()
+    taken.append((channel.lists.popitem()[1][0], "fast"))
+    channel.away = True
+    with pytest.raises(ConnectionError):
+        channel._put_back()
+    assert len(taken) == 1
+
+
+@pytest.mark.usefixtures("taken")
+def test_a_child_puts_back_nothing_of_its_parents() -> None:
+    process = os.fork()
+    if not process:
+        os._exit(len(trireme_priorities._taken))
+    assert os.waitpid(process, 0)[1] == 0
+    assert len(trireme_priorities._taken) == 1
