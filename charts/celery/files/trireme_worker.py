@@ -7,6 +7,7 @@ import sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 import json  # noqa: E402
+import logging  # noqa: E402
 import os  # noqa: E402
 import threading  # noqa: E402
 import time  # noqa: E402
@@ -24,6 +25,8 @@ from kombu.exceptions import OperationalError  # noqa: E402
 from trireme_app import GROUP, is_redis, load, unacked_keys  # noqa: E402
 from trireme_left import left_behind, tell  # noqa: E402
 from trireme_stranded import PREFIX, Watch, held, written  # noqa: E402
+
+logger = logging.getLogger(__name__)
 
 STATE = Path(os.environ.get("TRIREME_STATE_DIR", "/tmp/trireme"))
 HEARTBEAT = STATE / "heartbeat"
@@ -112,6 +115,10 @@ class Publisher(threading.Thread):
                     watch.look(channel, client)
                     self._look_after_others(client)
             except (OSError, OperationalError, redis.RedisError):
+                connection.close()
+            except Exception:
+                # Without it this worker would count as idle, and what killed ones held would be lost for an hour.
+                logger.exception("Nobody is told what this worker does, which is tried again")
                 connection.close()
             time.sleep(PUBLISH_SECONDS)  # the time between two reports: it waits for nothing to happen
 
