@@ -58,8 +58,7 @@ def settle(app: Celery) -> None:
         defaults["worker_disable_prefetch"] = True
     # Where results are kept, two minutes by default: so long a task's process would wait for a pod that has gone.
     defaults |= {"redis_socket_timeout": 10, "redis_socket_connect_timeout": 5, "redis_socket_keepalive": True}
-    if (TLS / "ca.crt").exists():
-        defaults |= encrypted(str(app.connection_for_read().transport_cls), str(app.conf.result_backend or ""))
+    defaults |= encrypted(str(app.connection_for_read().transport_cls), str(app.conf.result_backend or ""))
     app.conf.update({key: value for key, value in defaults.items() if not app.conf.value_set_for(key)})
     app.conf.update(json.loads((CONF / "config.json").read_text()))
     if is_redis(app):
@@ -83,6 +82,9 @@ def is_redis(app: Celery) -> bool:
 
 def encrypted(transport: str, result_backend: str) -> dict[str, Any]:
     """Return Celery's settings for TLS, by which broker and result store have to be who they say they are.
+
+    Without a certificate authority of their own it is the system's that say so; kombu by itself would ask nobody.
+    What a URL says of that wins, with Celery as well.
 
     Args:
         transport: of the broker, as kombu calls it.

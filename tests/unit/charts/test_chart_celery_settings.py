@@ -66,18 +66,38 @@ def test_a_redis_that_has_gone_is_not_waited_for() -> None:
         ("amqps://there", "rpc://", {"broker_use_ssl": "amqp"}),
     ],
 )
-def test_tls(conf: Path, url: str, result: str, expected: dict[str, str]) -> None:
+@pytest.mark.parametrize("own", [True, False])
+def test_tls(conf: Path, url: str, result: str, expected: dict[str, str], own: bool) -> None:
+    if own:
+        (conf / "ca.crt").touch()
     app = Celery("tasks", broker=url, backend=result, set_as_current=False)
-    assert not app.conf.broker_use_ssl
-    (conf / "ca.crt").touch()
-    app = Celery("tasks", broker=url, backend=result, set_as_current=False)
-    ca = str(conf / "ca.crt")
+    # Else the system's are asked.
+    ca = {"ca_certs": str(conf / "ca.crt")} if own else {}
     kinds = {
-        "redis": {"ssl_ca_certs": ca, "ssl_cert_reqs": ssl.CERT_REQUIRED},
-        "amqp": {"ca_certs": ca, "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None},
+        "redis": {"ssl_cert_reqs": ssl.CERT_REQUIRED, **{f"ssl_{name}": path for name, path in ca.items()}},
+        "amqp": {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None, **ca},
     }
     for name in ("broker_use_ssl", "redis_backend_use_ssl"):
         assert (app.conf[name] or None) == (kinds[expected[name]] if name in expected else None)
+
+
+@pytest.mark.usefixtures("conf")
+@pytest.mark.parametrize(
+    ("query", "options", "verified"),
+    [
+        ("", {}, ssl.CERT_REQUIRED),
+        ("?ssl_cert_reqs=none", {}, ssl.CERT_NONE),
+        ("", {"ssl_cert_reqs": ssl.CERT_OPTIONAL}, ssl.CERT_OPTIONAL),
+    ],
+)
+def test_who_is_verified_can_be_said_otherwise(query: str, options: dict[str, Any], verified: int) -> None:
+    url = f"rediss://there/0{query}"
+    app = Celery("tasks", broker=url, backend=url, set_as_current=False)
+    if options:
+        app.conf.update(broker_use_ssl=options, redis_backend_use_ssl=options)
+    trireme_app.settle(app)
+    assert app.connection_for_read().ssl["ssl_cert_reqs"] == verified
+    assert app.backend.connparams["ssl_cert_reqs"] == verified
 
 
 def test_a_broker_that_asks_for_a_certificate_gets_it(conf: Path) -> None:
