@@ -9,7 +9,7 @@ import dask
 import distributed
 import pytest
 import yaml
-from charting import CHARTS, NAME, Object, Render, container
+from charting import CHARTS, NAME, Object, Render, container, environment
 from helm_python import HelmRenderError, HelmValuesError
 
 Worker = Callable[..., Object]
@@ -28,6 +28,12 @@ def rendered(render: Render, values: Object) -> Object:
 def spill_volume(deployment: Object) -> Object:
     (found,) = [one for one in deployment["spec"]["template"]["spec"]["volumes"] if one["name"] == "spill"]
     return {key: value for key, value in found.items() if key != "name"}
+
+
+def max_spill(deployment: Object) -> Any:
+    """Return what a worker reads, beside its file."""
+    variables = {name: value for name, value in environment(deployment).items() if name.startswith("DASK_DISTRIBUTED")}
+    return dask.config.get("distributed.worker.memory.max-spill", None, config=dask.config.collect_env(variables))
 
 
 def test_what_dask_itself_has_is_valid(render: Render) -> None:
@@ -121,15 +127,23 @@ def test_where_workers_spill(render: Render, worker: Worker, spill: Object, volu
     assert spill_volume(deployment) == volume
     mounts = {mount["name"]: mount["mountPath"] for mount in container(deployment)["volumeMounts"]}
     assert f"--local-directory={mounts['spill']}" in container(deployment)["command"]
-    found = rendered(render, {"spill": spill})["distributed"]["worker"]["memory"]
-    assert found.get("max-spill") == most
+    assert max_spill(deployment) == most
     capacity = json.loads(deployment["metadata"]["annotations"]["trireme.dev/capacity"])
     assert capacity.get("spill") == (str(most) if most else None)
 
 
-def test_a_limit_of_ones_own(render: Render) -> None:
-    own = {**memory(**{"max-spill": "1 GB"}), "spill": {"size": "20Gi"}}
-    assert rendered(render, own)["distributed"]["worker"]["memory"]["max-spill"] == "1 GB"
+@pytest.mark.parametrize("key", ["max-spill", "max_spill"])
+def test_a_limit_of_ones_own(render: Render, worker: Worker, key: str) -> None:
+    own = {**memory(**{key: "1 GB"}), "spill": {"size": "20Gi"}}
+    assert rendered(render, own)["distributed"]["worker"]["memory"][key] == "1 GB"
+    assert max_spill(worker("dask", own)) is None
+
+
+def test_a_volume_of_another_size_starts_no_scheduler_anew(render: Render) -> None:
+    before, after = (
+        render("dask", {"spill": {"size": size}})["Deployment", f"{NAME}-scheduler"] for size in ("1Gi", "2Gi")
+    )
+    assert before == after
 
 
 def test_a_claim_needs_a_size(render: Render) -> None:
