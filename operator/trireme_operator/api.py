@@ -22,7 +22,7 @@ CAPACITY_ANNOTATION = f"{GROUP}/capacity"
 """On a worker Deployment: what one worker offers, as JSON."""
 
 DRIVERS_ANNOTATION = f"{GROUP}/drivers"
-"""On a worker Deployment: what drivers get beside what workers have, as JSON: image, env, volumes, volumeMounts."""
+"""On a worker Deployment: what drivers get beside what workers have, as JSON: image, env, envFrom, volumes, mounts."""
 
 APPLIED_ANNOTATION = f"{GROUP}/applied"
 """On what the operator applies: a digest of all that it applied, so that it sees when that has changed."""

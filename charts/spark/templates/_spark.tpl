@@ -87,6 +87,9 @@ needs a URL alone: a parameter that is none of its own goes along as a header. I
 {{- else if and .Values.history.enabled .Values.history.existingClaim -}}
 {{- $_ := set $found "volumes" (include "spark.eventVolumes" . | fromYamlArray) -}}
 {{- $_ := set $found "volumeMounts" (include "spark.eventMounts" . | fromYamlArray) -}}
+{{- else if and .Values.history.enabled .Values.envFrom -}}
+{{- /* They write to history.directory, by the same credentials. */ -}}
+{{- $_ := set $found "envFrom" .Values.envFrom -}}
 {{- end -}}
 {{- with $found -}}{{- toJson . -}}{{- end -}}
 {{- end -}}

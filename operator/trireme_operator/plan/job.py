@@ -350,6 +350,8 @@ def _pod(job: Object, cluster: Object, workers: Object) -> Object:
         ),
     ]
     container["env"] = _with(environment, driver.get("env", []))
+    if besides.get("envFrom"):
+        container["envFrom"] = besides["envFrom"]
     pod: Object = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,

@@ -506,6 +506,20 @@ def test_a_volume_of_the_drivers_takes_the_place_of_the_clusters() -> None:
 
 
 @pytest.mark.parametrize(
+    ("history", "given"),
+    [
+        ({"enabled": True, "directory": "s3a://logs"}, True),
+        ({"enabled": True, "existingClaim": "logs"}, False),
+        ({}, False),
+    ],
+)
+def test_a_driver_that_writes_an_event_log_elsewhere_has_what_it_takes(history: Object, given: bool) -> None:
+    keys = [{"secretRef": {"name": "s3"}}]
+    made = made_pod(engine="spark", values={"history": history, "envFrom": keys})
+    assert made["containers"][0].get("envFrom") == (keys if given else None)
+
+
+@pytest.mark.parametrize(
     ("spec", "expected"),
     [
         ({"placement": {"nodeLabels": {"disk": "fast"}, "spread": "Nodes"}}, True),
