@@ -150,18 +150,25 @@ class Watch:
         self._control = control
         self._seen: dict[Delivery, float] = {}
 
-    def look(self, channel: Any, client: "redis.Redis") -> None:
-        """Look once.
+    def look(self, channel: Any, client: "redis.Redis") -> bool:
+        """Look once, if no other worker does.
 
         Args:
             channel: kombu's, on the broker; of a connection that nobody else uses.
             client: to the same server, without a prefix for keys.
+
+        Returns:
+            Whether it is this worker that looks.
         """
         seen, self._seen = self._seen, {}
         lease = f"trireme.watch.{channel.global_keyprefix}{channel.unacked_key}"
         if not client.set(lease, self._me, nx=True, ex=WATCH_SECONDS) and client.get(lease) != self._me.encode():
-            return
+            return False
         client.expire(lease, WATCH_SECONDS)
+        self._look(channel, client, seen)
+        return True
+
+    def _look(self, channel: Any, client: "redis.Redis", seen: Mapping[Delivery, float]) -> None:
         with client.pipeline() as pipe:
             pipe.time()
             pipe.zrange(f"{channel.global_keyprefix}{channel.unacked_index_key}", 0, -1, withscores=True)

@@ -40,7 +40,7 @@ DRAIN_SECONDS = float(os.environ.get("TRIREME_DRAIN_SECONDS", "30"))
 REQUEUE_SECONDS = min(10.0, DRAIN_SECONDS / 2)
 # Whether tasks that fail for good are kept.
 KEEP_FAILURES = os.environ.get("TRIREME_KEEP_FAILURES") == "true"
-# On Redis, the names of the groups whose workers have ever run.
+# On Redis, the names of the groups that have workers, or of which workers left something.
 GROUPS = "trireme.groups"
 CONNECT_RETRY_SECONDS = 0.2
 PUBLISH_SECONDS = 2.0
@@ -126,7 +126,10 @@ class Publisher(threading.Thread):
         """Put back what was lost with workers of other groups, too: those may be gone with their group."""
         import redis
 
-        for group in {"", *(name.decode() for name in client.smembers(GROUPS))} - {GROUP}:
+        groups = {"", *(name.decode() for name in client.smembers(GROUPS))} - {GROUP}
+        for group in self._others.keys() - groups:
+            self._others.pop(group)[0].close()
+        for group in groups:
             watch = self._watch()
             if group not in self._others and watch:
                 options = {**self._app.conf.broker_transport_options, **unacked_keys(group)}
@@ -134,7 +137,12 @@ class Publisher(threading.Thread):
             connection, watch = self._others[group]
             connection.ensure_connection(max_retries=1, interval_start=0)
             channel = connection.default_channel
-            watch.look(channel, redis.Redis(connection_pool=channel.pool))
+            if watch.look(channel, redis.Redis(connection_pool=channel.pool)) and group:
+                left = f"{channel.global_keyprefix}{channel.unacked_key}"
+                workers = f"{PREFIX}{group}-worker-"
+                # In this order: a worker that has gone takes nothing more, and a new one tells of its group again.
+                if not any(one["name"].startswith(workers) for one in client.client_list()) and not client.exists(left):
+                    client.srem(GROUPS, group)
 
     def _watch(self) -> Watch | None:
         if self._app.conf.broker_transport_options.get("client_name") != NAME:
@@ -154,12 +162,12 @@ class Publisher(threading.Thread):
             ]
             where = {"lists": json.dumps(lists), "unacked": f"{channel.global_keyprefix}{channel.unacked_key}"}
             client.hset(f"trireme.work.{GROUP}" if GROUP else "trireme.work", mapping=where)
-            if GROUP:
-                client.sadd(GROUPS, GROUP)
             self._said_where = True
         with client.pipeline(transaction=False) as pipe:
             pipe.set(f"trireme.active.{POD}", len(state.active_requests), ex=PUBLISHED_SECONDS)
             pipe.set(NAME, self._claim, ex=PUBLISHED_SECONDS)
+            if GROUP:
+                pipe.sadd(GROUPS, GROUP)
             if tags := self._tags:
                 # Only those that are there: it may have been acknowledged since.
                 index = f"{channel.global_keyprefix}{channel.unacked_index_key}"
