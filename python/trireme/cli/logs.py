@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -71,17 +72,20 @@ def _pods(kube: Any, name: str, job: Any) -> list[dict[str, Any]]:
 
 def together(kube: Any, pods: list[dict[str, Any]], tail: int | None) -> list[tuple[str, str]]:
     """Return pods' lines in the order in which they were printed."""
-    from trireme.client.logs import sortable
+    from trireme.client.logs import Moment, stamped
     from trireme.errors import TriremeError
 
     query = {"timestamps": "true", **({} if tail is None else {"tailLines": str(tail)})}
-    found = []
+    found: list[tuple[Moment, str, str]] = []
     for pod in pods:
         name = pod["metadata"]["name"]
+        # A line without a timestamp stays behind the one before it.
+        moment: Moment = (datetime.min.replace(tzinfo=UTC), 0)
         try:
             for line in kube.lines(name, container=container(pod), **query):
-                stamp, _, text = line.partition(" ")
-                found.append((sortable(stamp), name, text))
+                stamp, text = stamped(line)
+                moment = stamp or moment
+                found.append((moment, name, text))
         except TriremeError as error:
             # One that has not begun has said nothing.
             if "waiting to start" not in str(error):

@@ -1,12 +1,18 @@
 """Logs of pods, followed across lost connections."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 from trireme.client.kube import ConnectionLost, Kube, NotFound, Object
 from trireme.errors import TriremeError
 
 _PAUSE_SECONDS = 0.5
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII)
+
+Moment = tuple[datetime, int]
+"""A second in UTC, and the nanoseconds after it."""
 
 
 def follow(kube: Kube, pod: str, over: threading.Event, container: str = "") -> Iterator[str]:
@@ -20,16 +26,26 @@ def follow(kube: Kube, pod: str, over: threading.Event, container: str = "") -> 
         over: set when nobody reads any more.
         container: which of it; the only one if left out.
     """
-    last = ""
+    last: Moment | None = None
+    printed = 0
     query = {"follow": "true", "timestamps": "true", **({"container": container} if container else {})}
     while not over.is_set():
-        broken = False
+        # A log is read on from a full second: what was printed of that is skipped.
+        broken, before, repeated = False, last, printed
         try:
-            for line in kube.lines(pod, **query, **({"sinceTime": f"{last[:19]}Z"} if last else {})):
-                stamp, _, text = line.partition(" ")
-                if (moment := sortable(stamp)) > last:
-                    last = moment
-                    yield text
+            for line in kube.lines(pod, **query, **({"sinceTime": f"{last[0]:%Y-%m-%dT%H:%M:%SZ}"} if last else {})):
+                moment, text = stamped(line)
+                if moment and before:
+                    if moment < before:
+                        continue
+                    if moment == before and repeated:
+                        repeated -= 1
+                        continue
+                if moment and (last is None or moment > last):
+                    last, printed = moment, 0
+                if moment and moment == last:
+                    printed += 1
+                yield text
         except NotFound:
             return
         except TriremeError as error:
@@ -42,10 +58,17 @@ def follow(kube: Kube, pod: str, over: threading.Event, container: str = "") -> 
         over.wait(_PAUSE_SECONDS)
 
 
-def sortable(stamp: str) -> str:
-    """Return a log's timestamp with all of its nine decimals: zeros at the end are left out there."""
-    seconds, _, decimals = stamp.removesuffix("Z").partition(".")
-    return f"{seconds}.{decimals:0<9}"
+def stamped(line: str) -> tuple[Moment | None, str]:
+    """Return a log line's timestamp and its text; of one without a timestamp, None and all of it."""
+    stamp, _, text = line.partition(" ")
+    match = _STAMP.fullmatch(stamp)
+    if not match:
+        return None, line
+    try:
+        second = datetime.fromisoformat(match[1] + match[3]).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None, line
+    return (second, int(f"{match[2] or '':0<9}")), text
 
 
 def _has_ended(kube: Kube, pod: str) -> bool:

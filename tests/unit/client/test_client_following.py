@@ -8,7 +8,7 @@ from answering import BreaksOff, answering
 from trireme.cli import submit
 from trireme.client.job import Job, JobFailed, create
 from trireme.client.kube import Kube
-from trireme.client.logs import follow, sortable
+from trireme.client.logs import follow, stamped
 
 JOB = "/apis/trireme.dev/v1alpha1/namespaces/team/workerjobs/mean"
 PODS = "/api/v1/namespaces/team/pods"
@@ -55,9 +55,41 @@ def test_a_log_that_breaks_off_is_read_on_from_there(server):
     assert asked[1]["sinceTime"] == "2026-01-01T00:00:02Z"
 
 
-def test_timestamps_are_in_order_whatever_their_decimals():
-    stamps = ["2026-01-01T00:00:01Z", "2026-01-01T00:00:01.05Z", "2026-01-01T00:00:01.5Z", "2026-01-01T00:00:02Z"]
-    assert sorted(stamps, key=sortable) == stamps
+def test_lines_of_one_moment_are_all_read_and_none_twice(server):
+    server.say("GET", PODS, {"items": [pod()]})
+    server.say("GET", f"{PODS}/mean-driver-1", pod("Succeeded"))
+    first = line(1, "one") + line(2, "a") + line(2, "a") + line(1, "late")
+    again = line(2, "a") * 3 + line(2, "b") + line(2, "c")
+    server.say("GET", LOG, [BreaksOff(first), BreaksOff(again), again + line(3, "end")])
+    found = list(follow(server.kube, "mean-driver-1", threading.Event(), "driver"))
+    assert found == ["one", "a", "a", "late", "a", "b", "c", "end"]
+
+
+def test_a_log_in_another_zone_is_read_on_from_its_moment_in_utc(server):
+    server.say("GET", f"{PODS}/mean-driver-1", pod("Succeeded"))
+    lines = [f"2026-01-01T02:00:0{second}.5+02:00 {second}\n".encode() for second in range(3)]
+    server.say("GET", LOG, [BreaksOff(lines[0] + lines[1]), lines[1] + lines[2]])
+    assert list(follow(server.kube, "mean-driver-1", threading.Event(), "driver")) == ["0", "1", "2"]
+    asked = [query for _, path, query, _ in server.asked if path == LOG]
+    assert asked[1]["sinceTime"] == "2026-01-01T00:00:01Z"
+
+
+def test_lines_without_a_timestamp_hide_no_others(server):
+    server.say("GET", f"{PODS}/mean-driver-1", pod("Succeeded"))
+    server.say(
+        "GET", LOG, [BreaksOff(line(1, "one") + b"unable to read\n"), line(2, "two") + b"2026-13-01T00:00:00Z\n"]
+    )
+    found = list(follow(server.kube, "mean-driver-1", threading.Event(), "driver"))
+    assert found == ["one", "unable to read", "two", "2026-13-01T00:00:00Z"]
+    asked = [query for _, path, query, _ in server.asked if path == LOG]
+    assert asked[1]["sinceTime"] == "2026-01-01T00:00:01Z"
+
+
+def test_timestamps_are_in_order_whatever_their_decimals_and_zone():
+    stamps = ["00:00:01Z", "00:00:01.05Z", "02:00:01.050000001+02:00", "00:00:01.5Z", "00:00:02Z"]
+    moments = [stamped(f"2026-01-01T{stamp} x")[0] for stamp in stamps]
+    assert None not in moments
+    assert sorted(moments) == moments
 
 
 def test_a_job_is_followed_to_its_end_with_its_exit_code(server):
