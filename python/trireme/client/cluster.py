@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trireme.client.environment import Connection, spark_properties
 from trireme.client.job import cluster_progress, cluster_spec
 from trireme.client.kube import AlreadyExists, Kube, NotFound, Object
+from trireme.client.making import Made, remove
 from trireme.errors import TriremeError
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ class Cluster:
         kubeconfig: str | None = None,
     ) -> None:
         self.kube = Kube(kubeconfig, context, namespace)
-        self._own = True
-        self._made = False
+        self._own, self._made, self._making = True, False, Made(self.kube)
         self._connection: Connection | None = None
         self._clients: list[Any] = []
         self.item: Object = {
@@ -87,7 +87,8 @@ class Cluster:
         """
         found = cls.__new__(cls)
         found.kube, found.item = kube, kube.get("workerclusters", name)
-        found._own, found._made, found._connection, found._clients = False, True, None, []
+        found._own, found._made, found._making = False, True, Made(kube)
+        found._connection, found._clients = None, []
         return found
 
     @property
@@ -107,12 +108,15 @@ class Cluster:
             AlreadyExists: the name is taken.
         """
         try:
-            self.item = self.kube.create("workerclusters", self.item)
+            self.item = self._making.create("workerclusters", self.item)
+            self._made = True
         except AlreadyExists:
             raise AlreadyExists(
                 f"cluster {self.name} is there already: use Cluster.get({self.name!r}), or choose another name"
             ) from None
-        self._made = True
+        except BaseException:
+            self._making.take_back()
+            raise
         return self
 
     def refresh(self) -> "Cluster":
@@ -218,26 +222,34 @@ class Cluster:
             raise TriremeError(f"cluster {self.name} runs {self.engine}: use .{self.engine}()")
 
     def close(self) -> None:
-        """Disconnect; delete it if it was made here."""
-        for client in self._clients:
-            with suppress(Exception):
-                client.close()
-        self._clients = []
-        if self._connection:
-            self._connection.close()
-            self._connection = None
-        if self._own and self._made:
-            self.delete()
+        """Disconnect; delete it if it was made here.
+
+        Raises:
+            TriremeError: it may be left, and why.
+        """
+        try:
+            for client in self._clients:
+                with suppress(Exception):
+                    client.close()
+            self._clients = []
+            if self._connection:
+                self._connection.close()
+                self._connection = None
+        finally:
+            left = self._making.take_back()
+            self._made = self._made and not self._own
+        for what, error in left.items():
+            raise TriremeError(f"{what} may be left: {error}")
 
     def delete(self) -> None:
         """Delete it."""
-        self.kube.delete("workerclusters", self.name)
-        self._made = False
+        remove(self.kube, "workerclusters", self.name, self.item["metadata"].get("uid"))
+        self._made, self._making = False, Made(self.kube)
 
     def __enter__(self) -> "Cluster":
-        if not self._made:
-            self.create()
         try:
+            if not self._made:
+                self.create()
             return self.wait()
         except BaseException:
             self.close()

@@ -11,12 +11,12 @@ from typing import Any
 from trireme.client import objects
 from trireme.client.kube import AlreadyExists, ConnectionLost, Kube, NotFound, Object
 from trireme.client.logs import Followers, follow
+from trireme.client.making import Made
 from trireme.errors import TriremeError
 
 _POLL_SECONDS = 1.0
 _LAST_LINES_SECONDS = 10.0
 _PATIENCE_SECONDS = 600.0
-_SUBMISSION = "trireme.dev/submission"
 
 
 class JobFailed(TriremeError):
@@ -244,6 +244,7 @@ def create(
     files: Sequence[Path] = (),
     more: Object | None = None,
     dry_run: bool = False,
+    made: Made | None = None,
 ) -> tuple[Job, list[Object]]:
     """Create a script's job, and its files.
 
@@ -260,6 +261,7 @@ def create(
         files: further files that go along.
         more: further fields of the job's spec.
         dry_run: have the server check it all, and create nothing.
+        made: where what is made is noted, for callers who may take it back.
 
     Returns:
         The job, and all that was made.
@@ -272,27 +274,17 @@ def create(
         raise NotFound(
             f"there is no WorkerCluster {borrowed} in namespace {kube.namespace}: create it, or leave out --cluster"
         )
-    submission = secrets.token_hex(8)
-    job["metadata"]["annotations"] = {_SUBMISSION: submission}
+    made = made or Made(kube)
     try:
-        made = kube.create("workerjobs", job, dry_run)
-    except AlreadyExists:
-        raise AlreadyExists(f"job {name} is there already: delete it, or choose another name by --name") from None
-    except (KeyboardInterrupt, ConnectionLost):
-        # Nobody knows whether it was made. If it was, it is this one, and no namesake.
-        with suppress(TriremeError):
-            found = kube.find("workerjobs", name)
-            if found and found["metadata"].get("annotations", {}).get(_SUBMISSION) == submission:
-                kube.delete("workerjobs", name)
-        raise
-    if dry_run:
-        return Job(kube, made), [made, kube.create("configmaps", config, dry_run)]
-    try:
-        config = kube.create("configmaps", objects.owned(config, made))
+        try:
+            found = made.create("workerjobs", job, dry_run)
+        except AlreadyExists:
+            raise AlreadyExists(f"job {name} is there already: delete it, or choose another name by --name") from None
+        config = kube.create("configmaps", config if dry_run else objects.owned(config, found), dry_run)
+        return Job(kube, found), [found, config]
     except BaseException:
-        kube.delete("workerjobs", name)
+        made.take_back()
         raise
-    return Job(kube, made), [made, config]
 
 
 def wanted(

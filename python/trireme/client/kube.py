@@ -39,6 +39,10 @@ class AlreadyExists(TriremeError):
     """There is an object of that name already."""
 
 
+class Conflict(TriremeError):
+    """The object is another one, or otherwise, than was meant."""
+
+
 class Forbidden(TriremeError):
     """The user may not do that."""
 
@@ -125,10 +129,12 @@ class Kube:
         path = self.path(plural, item["metadata"]["name"])
         return self.request("PATCH", path, item, "application/apply-patch+yaml", **_writing(dry_run))
 
-    def delete(self, plural: str, name: str) -> None:
-        """Delete an object, if it is there."""
-        with suppress(NotFound):
-            self.request("DELETE", self.path(plural, name), {"propagationPolicy": "Background"})
+    def delete(self, plural: str, name: str, uid: str | None = None) -> None:
+        """Delete an object, if it is there; with a `uid`, that one and no namesake."""
+        wanted: Object = {"preconditions": {"uid": uid}} if uid else {}
+        # A conflict is one with the uid.
+        with suppress(NotFound, Conflict):
+            self.request("DELETE", self.path(plural, name), {"propagationPolicy": "Background", **wanted})
 
     def lines(self, pod: str, **query: str) -> Iterator[str]:
         """Read the lines of a pod's log as they come.
@@ -249,6 +255,8 @@ def explained(code: int, body: Any, method: str, path: str, context: str) -> Tri
         return NotFound(f"there is no {resource.removesuffix('s')} {name}{where}")
     if code == 409 and reason == "AlreadyExists":
         return AlreadyExists(f"{message}: delete it, or choose another name")
+    if code == 409 and reason == "Conflict":
+        return Conflict(message)
     if code == 400 and "unknown field" in message:
         return TriremeError(f"{message}: misspelt, or newer than the cluster's Trireme: upgrade that")
     return TriremeError(message or f"{method} {path}: status {code}")

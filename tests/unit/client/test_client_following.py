@@ -1,14 +1,18 @@
 """Jobs are followed to their end across lost connections, and gone after Ctrl-C."""
 
+import signal
 import threading
 
 import pytest
 from answering import BreaksOff, answering
 
 from trireme.cli import submit
+from trireme.client import making
+from trireme.client.cluster import Cluster
 from trireme.client.job import Job, JobFailed, create
-from trireme.client.kube import Kube
+from trireme.client.kube import ConnectionLost, Kube
 from trireme.client.logs import follow, stamped
+from trireme.errors import TriremeError
 
 JOB = "/apis/trireme.dev/v1alpha1/namespaces/team/workerjobs/mean"
 PODS = "/api/v1/namespaces/team/pods"
@@ -18,7 +22,7 @@ LOG = f"{PODS}/mean-driver-1/log"
 @pytest.fixture
 def server(tmp_path):
     with answering(tmp_path) as (answers, config):
-        answers.kube = Kube(config)
+        answers.kubeconfig, answers.kube = config, Kube(config)
         yield answers
 
 
@@ -127,6 +131,89 @@ def test_like_a_future(server):
     assert server.asked[-1][0] == "DELETE"
     server.say("GET", JOB, {**job("Running"), "metadata": {"name": "mean", "uid": "another"}})
     assert not done.cancel()
+
+
+CLUSTERS = "/apis/trireme.dev/v1alpha1/namespaces/team/workerclusters"
+
+
+def cluster(server):
+    """A cluster that is about to be made, and deletions of it that are asked for."""
+    made = {}
+
+    def remember(_, sent):
+        made.update({**sent, "metadata": {**sent["metadata"], "uid": "7"}, "status": {"conditions": READY}})
+        return made
+
+    server.say("POST", CLUSTERS, remember)
+    server.say("GET", f"{CLUSTERS}/sums", lambda *_: made)
+    server.say("DELETE", f"{CLUSTERS}/sums", {})
+    return Cluster("sums", engine="dask", kubeconfig=server.kubeconfig)
+
+
+READY = [{"type": "Ready", "status": "True", "reason": "Ready", "message": ""}]
+
+
+def deletions(server):
+    return [sent.get("preconditions") for verb, _, _, sent in server.asked if verb == "DELETE"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ConnectionLost("no answer")])
+def test_a_cluster_whose_making_is_interrupted_is_deleted(server, monkeypatch, error):
+    def interrupted(self, *words):
+        kept(self, *words)
+        raise error
+
+    kept = Kube.create
+    monkeypatch.setattr(Kube, "create", interrupted)
+    with pytest.raises((KeyboardInterrupt, ConnectionLost)), cluster(server):
+        pass
+    assert deletions(server) == [{"uid": "7"}]
+
+
+def test_a_cluster_is_deleted_whatever_its_clients_do_and_the_server_says_first(server, monkeypatch):
+    class Stuck:
+        def close(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(making, "_PAUSE_SECONDS", 0)
+    found = cluster(server).create()
+    found._clients.append(Stuck())
+    server.say("DELETE", f"{CLUSTERS}/sums", [BreaksOff(), {}])
+    with pytest.raises(KeyboardInterrupt):
+        found.close()
+    assert deletions(server) == [{"uid": "7"}] * 2
+
+
+def test_a_namesake_of_a_cluster_is_not_deleted(server):
+    conflict = {"kind": "Status", "reason": "Conflict", "message": "uid in precondition: 7, in object meta: 8"}
+    with cluster(server):
+        server.say("DELETE", f"{CLUSTERS}/sums", conflict, 409)
+    assert deletions(server) == [{"uid": "7"}]
+
+
+def test_a_cluster_that_may_be_left_is_told_of(server):
+    with pytest.raises(TriremeError, match=r"workerclusters/sums may be left: .*not today"), cluster(server):
+        server.refuse("DELETE", f"{CLUSTERS}/sums", 403, "not today", "Forbidden")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_nothing_interrupts_taking_back(server, monkeypatch, number):
+    def interrupted(self, *words):
+        signal.raise_signal(number)
+        return kept(self, *words)
+
+    def fail(*_):
+        raise AssertionError
+
+    kept = Kube.delete
+    monkeypatch.setattr(Kube, "delete", interrupted)
+    before = signal.signal(number, fail)
+    try:
+        with cluster(server):
+            pass
+    finally:
+        signal.signal(number, before)
+    assert deletions(server) == [{"uid": "7"}]
 
 
 @pytest.mark.parametrize(("ours", "deleted"), [(True, ["mean"]), (False, [])])
