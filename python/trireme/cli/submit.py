@@ -1,6 +1,7 @@
 """`trireme run` on a cluster: create, follow, and clean up after Ctrl-C."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -9,7 +10,8 @@ from trireme.cli import sources
 from trireme.cli.connection import Place
 from trireme.cli.run import Wanted
 from trireme.client.job import Job, create, fresh
-from trireme.client.kube import AlreadyExists, Kube
+from trireme.client.kube import AlreadyExists
+from trireme.client.making import Made
 from trireme.errors import TriremeError
 
 _KINDS = {
@@ -32,28 +34,30 @@ def script(place: Place, wanted: Wanted, timeout: int | None, detach: bool, dry_
     if dry_run == "client":
         from trireme.client.job import wanted as objects_for
 
-        made = objects_for(
+        shown = objects_for(
             kube, wanted.script, name, wanted.cluster, wanted.borrowed, wanted.driver, wanted.args, wanted.files, more
         )
-        _show(list(made), output or "yaml")
+        _show(list(shown), output or "yaml")
         return 0
-    job, all_made = create(
-        kube,
-        wanted.script,
-        name=name,
-        cluster=wanted.cluster,
-        borrowed=wanted.borrowed,
-        driver=wanted.driver,
-        args=wanted.args,
-        files=wanted.files,
-        more=more,
-        dry_run=dry_run == "server",
-    )
-    if dry_run == "server" or output:
-        _show(all_made, output or "yaml")
-    if dry_run == "server":
-        return 0
-    return _attend([job], detach, output, [])
+    made = Made(kube)
+
+    def make() -> tuple[list[Job], list[dict[str, Any]]]:
+        job, items = create(
+            kube,
+            wanted.script,
+            name=name,
+            cluster=wanted.cluster,
+            borrowed=wanted.borrowed,
+            driver=wanted.driver,
+            args=wanted.args,
+            files=wanted.files,
+            more=more,
+            dry_run=dry_run == "server",
+            made=made,
+        )
+        return [job], items
+
+    return _attend(made, make, detach, dry_run == "server", output)
 
 
 def manifest(place: Place, filename: str, detach: bool, dry_run: str, output: str | None) -> int:
@@ -79,64 +83,69 @@ def manifest(place: Place, filename: str, detach: bool, dry_run: str, output: st
         return 0
     # What a job needs goes before it.
     documents.sort(key=lambda one: list(_KINDS).index(one["kind"]))
-    made: list[dict[str, Any]] = []
+    made = Made(kube)
+
+    def make() -> tuple[list[Job], list[dict[str, Any]]]:
+        items = [_make(made, one, dry_run == "server") for one in documents]
+        return [Job(kube, one) for one in items if one["kind"] == "WorkerJob"], items
+
+    return _attend(made, make, detach, dry_run == "server", output)
+
+
+def _make(made: Made, item: dict[str, Any], dry_run: bool) -> dict[str, Any]:
+    if item["kind"] != "WorkerJob":
+        return made.apply(_KINDS[item["kind"]], item, dry_run)
+    try:
+        return made.create("workerjobs", item, dry_run)
+    except AlreadyExists:
+        name = item["metadata"]["name"]
+        raise AlreadyExists(f"job {name} is there already: delete it, or name this one otherwise") from None
+
+
+def _attend(
+    made: Made,
+    make: Callable[[], tuple[list[Job], list[dict[str, Any]]]],
+    detach: bool,
+    dry_run: bool,
+    output: str | None,
+) -> int:
+    """Make jobs, and follow them; what is not whole, or stopped by Ctrl-C, is taken back."""
     jobs: list[Job] = []
-    new: list[tuple[str, str]] = []
     try:
-        for one in documents:
-            made.append(_make(kube, one, dry_run == "server", new))
-            if one["kind"] == "WorkerJob":
-                jobs.append(Job(kube, made[-1]))
-    except BaseException:
-        _take_back(kube, new)
-        raise
-    if dry_run == "server" or output:
-        _show(made, output or "yaml")
-    if dry_run == "server":
-        return 0
-    return _attend(jobs, detach, output, new)
-
-
-def _make(kube: Kube, item: dict[str, Any], dry_run: bool, new: list[tuple[str, str]]) -> dict[str, Any]:
-    plural, name = _KINDS[item["kind"]], item["metadata"]["name"]
-    if item["kind"] == "WorkerJob":
-        try:
-            made = kube.create(plural, item, dry_run)
-        except AlreadyExists:
-            raise AlreadyExists(f"job {name} is there already: delete it, or name this one otherwise") from None
-        new.append((plural, name))
-        return made
-    if kube.find(plural, name) is None and not dry_run:
-        new.append((plural, name))
-    return kube.apply(plural, item, dry_run)
-
-
-def _take_back(kube: Kube, new: list[tuple[str, str]]) -> None:
-    for plural, name in reversed(new):
-        kube.delete(plural, name)
-
-
-def _attend(jobs: list[Job], detach: bool, output: str | None, new: list[tuple[str, str]]) -> int:
-    if detach:
-        if not output:
-            for job in jobs:
-                click.echo(f"workerjob.trireme.dev/{job.name}")
-        return 0
-    several = len(jobs) > 1
-    try:
+        jobs, items = make()
+        if dry_run or output:
+            _show(items, output or "yaml")
+        if dry_run:
+            return 0
+        if detach:
+            if not output:
+                for job in jobs:
+                    click.echo(f"workerjob.trireme.dev/{job.name}")
+            return 0
+        several = len(jobs) > 1
         return max(
             job.watch(_say, lambda pod, line: click.echo(f"[{pod}] {line}" if several else line)) for job in jobs
         )
     except KeyboardInterrupt:
-        kube, names = jobs[0].kube, ", ".join(job.name for job in jobs)
-        if _keeps_going(names):
+        names = ", ".join(job.name for job in jobs)
+        if names and not dry_run and _keeps_going(names):
             click.echo(f"{names} goes on: trireme logs -f {names}", err=True)
             return 130
-        for job in jobs:
-            job.cancel()
-        _take_back(kube, new)
-        click.echo(f"{names} stopped and deleted", err=True)
+        if not _take_back(made):
+            click.echo(f"{names or 'what was made'} stopped and deleted", err=True)
         return 130
+    except BaseException:
+        if not jobs:
+            _take_back(made)
+        raise
+
+
+def _take_back(made: Made) -> bool:
+    """Delete what was made; tell what is left, and whether anything is."""
+    left = made.take_back()
+    for what, error in left.items():
+        click.echo(f"{what} may be left: {error}", err=True)
+    return bool(left)
 
 
 def _keeps_going(names: str) -> bool:

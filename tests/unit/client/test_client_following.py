@@ -7,6 +7,8 @@ import pytest
 from answering import BreaksOff, answering
 
 from trireme.cli import submit
+from trireme.cli.connection import Place
+from trireme.cli.run import Wanted
 from trireme.client import making
 from trireme.client.cluster import Cluster
 from trireme.client.job import Job, JobFailed, create
@@ -239,14 +241,109 @@ def test_ctrl_c_while_it_is_made_deletes_it_but_no_namesake(server, tmp_path, mo
     assert [path.rpartition("/")[2] for verb, path, _, _ in server.asked if verb == "DELETE"] == deleted
 
 
-def test_ctrl_c_deletes_what_was_made(server, monkeypatch):
-    def interrupted(*_):
-        raise KeyboardInterrupt
+MANIFEST = """
+kind: WorkerJob
+apiVersion: trireme.dev/v1alpha1
+metadata: {name: mean}
+spec: {}
+---
+kind: ConfigMap
+apiVersion: v1
+metadata: {name: files}
+"""
+FILES = "/api/v1/namespaces/team/configmaps/files"
 
-    server.say("GET", JOB, interrupted)
-    monkeypatch.setattr(Job, "watch", interrupted)
-    server.say("GET", JOB, job("Running"))
+
+@pytest.fixture
+def manifest(server, tmp_path, monkeypatch):
+    """Run a job and its files by a manifest; what was sent."""
+    sent_to = {}
+
+    def remember(path):
+        def answer(_, sent):
+            sent_to[path] = {**sent, "metadata": {**sent["metadata"], "uid": path}}
+            return sent_to[path]
+
+        return answer
+
+    server.say("POST", JOB.removesuffix("/mean"), remember(JOB))
+    server.say("PATCH", FILES, remember(FILES))
+    server.say("GET", JOB, lambda *_: sent_to[JOB])
+    server.refuse("GET", FILES, 404, "not found", "NotFound")
     server.say("DELETE", JOB, {})
-    server.say("DELETE", "/api/v1/namespaces/team/configmaps/files", {})
-    assert submit._attend([Job(server.kube, job("Running"))], False, None, [("configmaps", "files")]) == 130
-    assert [path.rpartition("/")[2] for verb, path, _, _ in server.asked if verb == "DELETE"] == ["mean", "files"]
+    server.say("DELETE", FILES, {})
+    monkeypatch.setattr(making, "_PAUSE_SECONDS", 0)
+    (tmp_path / "job.yaml").write_text(MANIFEST)
+
+    def call(**more):
+        options = {"detach": False, "dry_run": "none", "output": None, **more}
+        return submit.manifest(Place(server.kubeconfig), str(tmp_path / "job.yaml"), **options)
+
+    return call
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def deleted(server):
+    return [path.rpartition("/")[2] for verb, path, _, _ in server.asked if verb == "DELETE"]
+
+
+def test_ctrl_c_deletes_what_was_made(server, manifest, monkeypatch, capsys):
+    monkeypatch.setattr(Job, "watch", interrupted)
+    assert manifest() == 130
+    assert deleted(server) == ["mean", "files"]
+    assert deletions(server) == [{"uid": JOB}, {"uid": FILES}]
+    assert capsys.readouterr().err == "mean stopped and deleted\n"
+
+
+def test_ctrl_c_leaves_what_was_there_before(server, manifest, monkeypatch):
+    server.say("GET", FILES, {"metadata": {"name": "files", "uid": FILES}})
+    monkeypatch.setattr(Job, "watch", interrupted)
+    assert manifest() == 130
+    assert deleted(server) == ["mean"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ConnectionLost("no answer")])
+def test_a_manifests_job_whose_making_is_interrupted_is_deleted(server, manifest, monkeypatch, error):
+    def broken(self, *words):
+        kept(self, *words)
+        raise error
+
+    kept = Kube.create
+    monkeypatch.setattr(Kube, "create", broken)
+    if isinstance(error, KeyboardInterrupt):
+        assert manifest() == 130
+    else:
+        with pytest.raises(ConnectionLost):
+            manifest()
+    assert deleted(server) == ["mean", "files"]
+
+
+def test_ctrl_c_just_after_all_is_made(server, manifest, monkeypatch):
+    monkeypatch.setattr(submit, "_show", interrupted)
+    assert manifest(output="name") == 130
+    assert deleted(server) == ["mean", "files"]
+
+
+def test_what_is_left_after_ctrl_c_is_told(server, manifest, monkeypatch, capsys):
+    monkeypatch.setattr(Job, "watch", interrupted)
+    server.say("DELETE", JOB, BreaksOff())
+    server.say("DELETE", FILES, [BreaksOff(), {}])
+    assert manifest() == 130
+    assert deleted(server) == ["mean"] * 3 + ["files"] * 2
+    told = capsys.readouterr().err
+    assert told.startswith("workerjobs/mean may be left: ")
+    assert "files" not in told
+
+
+def test_ctrl_c_just_after_a_scripts_job_is_made(server, tmp_path, monkeypatch):
+    server.say("POST", JOB.removesuffix("/mean"), lambda _, sent: sent | {"metadata": {**sent["metadata"], "uid": "1"}})
+    server.say("POST", FILES.removesuffix("/files"), {})
+    server.say("DELETE", JOB, {})
+    monkeypatch.setattr(submit, "_show", interrupted)
+    (tmp_path / "job.py").write_text("")
+    wanted = Wanted(tmp_path / "job.py", (), "mean", True, None, {"engine": "dask"}, {}, ())
+    assert submit.script(Place(server.kubeconfig), wanted, None, False, "none", "name") == 130
+    assert deleted(server) == ["mean"]
