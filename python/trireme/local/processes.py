@@ -3,14 +3,14 @@
 import os
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from trireme.errors import TriremeError
+from trireme.signals import deferred, uninterrupted
 
 _POLL_SECONDS = 0.05
 _TERM_SECONDS = 5
@@ -39,11 +39,10 @@ class Processes:
             env: all of its environment.
             stdin: what it reads.
         """
-        with (self._folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
+        with (self._folder / f"{name}.log").open("ab") as log, deferred():
+            process = self._running[name] = subprocess.Popen(
                 command, env=env, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
             )
-        self._running[name] = process
         assert process.stdin
         process.stdin.write(stdin.encode())
         process.stdin.close()
@@ -84,7 +83,7 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # What came first is what the others talk to, so it goes last. A second Ctrl-C is not to stop this.
+        # What came first is what the others talk to, so it goes last.
         with uninterrupted():
             first, *others = self._running.values() or (None,)
             for process in others:
@@ -94,19 +93,6 @@ class Processes:
                 end(process, seconds=max(0.0, deadline - time.monotonic()))
             if first:
                 end(first)
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Ignore Ctrl-C for a while."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def end(process: "subprocess.Popen[bytes]", first: int = signal.SIGTERM, seconds: float = _TERM_SECONDS) -> None:

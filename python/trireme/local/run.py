@@ -14,6 +14,7 @@ from trireme.errors import TriremeError
 from trireme.local import engines, limits
 from trireme.local.processes import Processes, end
 from trireme.local.work import Work
+from trireme.signals import deferred, uninterrupted
 
 _POLL_SECONDS = 0.1
 _INTERRUPT_SECONDS = 10
@@ -39,8 +40,7 @@ def run(work: Work, say: Callable[[str], None] = lambda _: None) -> int:
         f"{work.name}: {work.engine} on this machine,"
         f" {workers} worker(s) of {limit.cpus} CPU(s) and {limit.memory >> 20} MiB"
     )
-    with tempfile.TemporaryDirectory(prefix="trireme-") as name, _terminable():
-        folder = Path(name)
+    with _terminable(), _folder() as folder:
         program = work.script.parent if work.script else _write(folder / "script", work.program)
         # Workers import what stands beside the script, as they do where it goes along to them.
         code = program if work.script else _write(folder / "code", work.code)
@@ -60,19 +60,22 @@ def run(work: Work, say: Callable[[str], None] = lambda _: None) -> int:
 def _drive(
     command: list[str], env: Mapping[str, str], folder: Path | None, processes: Processes, deadline: float | None
 ) -> int:
-    # Looked for where the driver's own PATH says.
-    try:
-        driver = subprocess.Popen(command, env=env, cwd=folder, start_new_session=True)
-    except OSError as error:
-        raise TriremeError(f"{command[0]}: {error.strerror}") from error
+    driver: subprocess.Popen[bytes] | None = None
     late = threading.Event()
 
     def too_late() -> None:
         late.set()
-        end(driver)
+        if driver:
+            end(driver)
 
     timer = threading.Timer(deadline or 0, too_late)
     try:
+        with deferred():
+            # Looked for where the driver's own PATH says.
+            try:
+                driver = subprocess.Popen(command, env=env, cwd=folder, start_new_session=True)
+            except OSError as error:
+                raise TriremeError(f"{command[0]}: {error.strerror}") from error
         if deadline:
             timer.start()
         while driver.poll() is None:
@@ -82,11 +85,14 @@ def _drive(
             except subprocess.TimeoutExpired:
                 continue
     except KeyboardInterrupt:
-        end(driver, signal.SIGINT, _INTERRUPT_SECONDS)
+        if driver:
+            end(driver, signal.SIGINT, _INTERRUPT_SECONDS)
         return 130
     finally:
-        timer.cancel()
-        end(driver)
+        with uninterrupted():
+            timer.cancel()
+            if driver:
+                end(driver)
     if late.is_set():
         raise TriremeError("the driver took longer than activeDeadlineSeconds allows")
     return driver.returncode if driver.returncode >= 0 else 128 - driver.returncode
@@ -105,17 +111,32 @@ def _python_path(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
+def _folder() -> Iterator[Path]:
+    made = tempfile.TemporaryDirectory(prefix="trireme-")
+    try:
+        yield Path(made.name)
+    finally:
+        with uninterrupted():
+            made.cleanup()
+
+
+@contextmanager
 def _terminable() -> Iterator[None]:
-    """Clean up after TERM as after Ctrl-C."""
+    """Clean up after TERM and HUP as after Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def leave(*_: object) -> None:
-        raise SystemExit(128 + signal.SIGTERM)
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
+        for number, handler in before.items():
+            # One that is ignored stays so: `nohup` does that.
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, leave)
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

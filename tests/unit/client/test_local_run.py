@@ -1,7 +1,10 @@
 """Runs on this machine: output, exit codes, and nothing left after them."""
 
 import os
+import signal
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from trireme.local import engines
 from trireme.local.processes import Processes
 from trireme.local.run import run
 from trireme.local.work import Work
+from trireme.signals import ENDING, uninterrupted
 
 
 @pytest.fixture
@@ -24,6 +28,78 @@ def bare(monkeypatch):
 
 def work(script, **more):
     return Work("job", {"engine": "dask"}, program={"main.py": script.encode()}, **more)
+
+
+@pytest.fixture
+def failing():
+    """No signal ends the tests; one that nobody handles fails them."""
+
+    def fail(number, _):
+        raise AssertionError(f"signal {number} was not handled")
+
+    before = {number: signal.signal(number, fail) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("bare", "failing")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_nothing_is_left_after_a_signal(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    script = f"import os, pathlib, time\npathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+    script += f"os.kill(os.getppid(), {int(number)})\ntime.sleep(20)"
+    with pytest.raises(SystemExit) as caught:
+        run(work(script))
+    assert caught.value.code == 128 + number
+    assert not _lives(int((tmp_path / "pid").read_text()))
+    assert not list(tmp_path.glob("trireme-*"))
+
+
+@pytest.mark.usefixtures("bare", "failing")
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_while_the_driver_starts_leaves_none(monkeypatch, number):
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *words, **more):
+            super().__init__(*words, **more)
+            started.append(self)
+            signal.raise_signal(number)
+
+    started = []
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if number == signal.SIGINT:
+        assert run(work("import time; time.sleep(20)")) == 130
+    else:
+        with pytest.raises(SystemExit):
+            run(work("import time; time.sleep(20)"))
+    assert [process.returncode is None for process in started] == [False]
+
+
+@pytest.mark.usefixtures("failing")
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_while_a_process_starts_leaves_none(tmp_path, monkeypatch, number):
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *words, **more):
+            super().__init__(*words, **more)
+            started.append(self)
+            signal.raise_signal(number)
+
+    started = []
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(AssertionError, match="not handled"), Processes(tmp_path) as processes:
+        processes.start("worker", ["sleep", "20"], dict(os.environ))
+    assert [process.returncode is None for process in started] == [False]
+
+
+@pytest.mark.usefixtures("failing")
+def test_what_is_uninterrupted_hears_no_signal_and_children_do():
+    with uninterrupted():
+        child = subprocess.Popen(["sleep", "20"])
+        for number in ENDING:
+            signal.raise_signal(number)
+        child.send_signal(signal.SIGINT)
+        assert child.wait() == -signal.SIGINT
 
 
 @pytest.mark.usefixtures("bare")
