@@ -6,11 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from trireme.cli import sources
 from trireme.cli.connection import Place, connection_options, names_of
 
 ENGINES = ("dask", "spark", "celery")
+_INTERRUPTED = 130
+_OF_SCRIPTS = (
+    *("engine", "workers", "cpu", "memory", "borrowed", "app", "image"),
+    *("driver_cpu", "driver_memory", "env", "files", "name", "timeout"),
+)
+_OF_CLUSTERS = (
+    *("borrowed", "image", "driver_cpu", "files", "detach", "dry_run", "output"),
+    *("namespace", "context", "kubeconfig"),
+)
 
 
 @dataclass(frozen=True)
@@ -92,20 +102,27 @@ def run(
     code is this command's. Ctrl-C stops it, and nothing stays behind.
     """
     if filename:
-        given = [
-            name for name in ("engine", "workers", "borrowed", "cpu", "memory", "app", "image", "name") if options[name]
-        ]
-        if words or given:
-            raise click.UsageError(f"--filename goes with no {'script' if words else '--' + given[0]}")
+        if words:
+            raise click.UsageError("--filename goes with no script")
+        _refuse(_OF_SCRIPTS, "--filename: the manifest says it")
     elif not words:
         raise click.UsageError("name a script, or a manifest by --filename")
     if local:
+        _refuse(_OF_CLUSTERS, "--local: it is for Kubernetes")
         return _locally(words, filename, options)
     from trireme.cli import submit
 
     if filename:
         return submit.manifest(place, filename, detach, dry_run, output)
     return submit.script(place, wanted(words, options), options["timeout"], detach, dry_run, output)
+
+
+def _refuse(names: tuple[str, ...], why: str) -> None:
+    """Refuse options that would be ignored."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        if option.name in names and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{max(option.opts, key=len)} does not go with {why}")
 
 
 def wanted(words: tuple[str, ...], options: dict[str, Any]) -> Wanted:
@@ -181,10 +198,13 @@ def _locally(words: tuple[str, ...], filename: str | None, options: dict[str, An
         click.echo(click.style(line, dim=True), err=True)
 
     if filename:
-        codes = [run_here(work, say) for work in Manifest(sources.manifest(filename), filename).jobs()]
-        return max(codes, default=0)
-    if options["borrowed"]:
-        raise click.UsageError("--cluster names one on Kubernetes: leave it out with --local")
+        largest = 0
+        for work in Manifest(sources.manifest(filename), filename).jobs():
+            code = run_here(work, say)
+            if code == _INTERRUPTED:
+                return code
+            largest = max(largest, code)
+        return largest
     asked = wanted(words, options)
     env = sources.assignments(options["env"])
     work = Work(

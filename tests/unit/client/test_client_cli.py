@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 import trireme
 from trireme.cli import main
 from trireme.errors import TriremeError
+from trireme.local import run as local_run
 
 
 def test_the_groups_help_has_each_commands_own_first_line() -> None:
@@ -59,6 +61,56 @@ def test_a_problem_is_one_line_and_its_exit_code(
 def test_a_wrong_call_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["nonsense"]) == 2
     assert "nonsense" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("--cluster=numbers", "--image=mine", "--driver-cpu=2", "--file=data", "--detach", "--dry-run=client"),
+        *("-o yaml", "-n team", "--context=there", "--kubeconfig=file"),
+    ],
+)
+def test_options_for_a_cluster_are_refused_on_this_machine(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["run", "--local", "--engine=dask", "job.py", *words.split()]) == 2
+    name = {"-o": "--output", "-n": "--namespace"}.get(words[:2], words.partition("=")[0])
+    assert f"{name} does not go with --local: it is for Kubernetes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(
+            "--engine=dask",
+            "--workers=2",
+            "--cpu=1",
+            "--memory=1Gi",
+            "--cluster=numbers",
+            "--app=tasks",
+            "--image=mine",
+        ),
+        *("--driver-cpu=1", "--driver-memory=1Gi", "--env=A=b", "--file=data", "--name=mean", "--timeout=60"),
+    ],
+)
+@pytest.mark.parametrize("where", [(), ("--local",)])
+def test_options_of_scripts_are_refused_with_a_manifest(
+    option: str, where: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["run", *where, "-f", "job.yaml", option]) == 2
+    assert f"{option.partition('=')[0]} does not go with --filename: the manifest says it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("codes", "code"), [((130, 0), 130), ((3, 130, 0), 130), ((3, 0, 1), 3)])
+def test_ctrl_c_ends_all_jobs_of_a_manifest_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codes: tuple[int, ...], code: int
+) -> None:
+    job = (
+        "kind: WorkerJob\nmetadata: {name: a%d}\nspec: {clusterTemplate: {spec: {engine: dask}}, driver: {script: ''}}"
+    )
+    (tmp_path / "job.yaml").write_text("\n---\n".join(job % number for number in range(len(codes))))
+    left = [*codes]
+    monkeypatch.setattr(local_run, "run", lambda work, say: left.pop(0))
+    assert main.run(["run", "--local", "-f", str(tmp_path / "job.yaml")]) == code
+    assert len(left) == len(codes) - codes.index(130) - 1 if 130 in codes else not left
 
 
 def test_version() -> None:
