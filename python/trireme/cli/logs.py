@@ -27,6 +27,7 @@ def logs(place: Place, name: str, follow_on: bool, tail: int | None) -> None:
     from trireme.client.job import Job
     from trireme.client.kube import NotFound
     from trireme.client.logs import Followers
+    from trireme.client.patience import Patience
 
     kube = place.kube()
     item = kube.find("workerjobs", name)
@@ -38,10 +39,16 @@ def logs(place: Place, name: str, follow_on: bool, tail: int | None) -> None:
         for line in together(kube, _pods(kube, name, job), tail):
             write(*line)
         return
-    followers = Followers(kube, write)
+    followers = Followers(kube, write, lambda pod, error: click.echo(f"{pod}: {error}", err=True))
+    patience, told = Patience(), False
     while True:
-        over = job is not None and job.done()
-        for pod in _pods(kube, name, job):
+        over, pods = False, list[dict[str, Any]]()
+        with patience:
+            over, pods = job is not None and job.done(), _pods(kube, name, job)
+        if patience.error and not told:
+            click.echo(f"{patience.error}: trying again", err=True)
+        told = patience.error is not None
+        for pod in pods:
             followers.add([pod], container(pod))
         if over:
             followers.finish(2.0)

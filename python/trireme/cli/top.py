@@ -32,14 +32,23 @@ def top(place: Place, name: str | None, selector: str, watch: bool, output: str 
     from rich.live import Live
     from rich.text import Text
 
+    from trireme.client.patience import Patience
+
+    patience, screen = Patience(), ""
     try:
         if os.isatty(1):
             with Live(auto_refresh=False) as live:
                 while True:
-                    live.update(Text(_screen(kube, name, selector, output)), refresh=True)
+                    with patience:
+                        screen = _screen(kube, name, selector, output)
+                    live.update(Text(f"{screen}\n{patience.error}: trying again" if patience.error else screen))
+                    live.refresh()
                     time.sleep(_REFRESH_SECONDS)
         while True:
-            click.echo(_screen(kube, name, selector, output))
+            with patience:
+                click.echo(_screen(kube, name, selector, output))
+            if patience.error:
+                click.echo(f"{patience.error}: trying again", err=True)
             time.sleep(_REFRESH_SECONDS)
     except KeyboardInterrupt:
         return

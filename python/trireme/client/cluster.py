@@ -10,6 +10,7 @@ from trireme.client.environment import Connection, spark_properties
 from trireme.client.job import cluster_progress, cluster_spec
 from trireme.client.kube import AlreadyExists, Kube, NotFound, Object
 from trireme.client.making import Made, remove
+from trireme.client.patience import Patience
 from trireme.errors import TriremeError
 
 if TYPE_CHECKING:
@@ -133,17 +134,19 @@ class Cluster:
         Raises:
             TimeoutError: it does not by then; with what keeps it.
         """
-        deadline = time.monotonic() + timeout
+        deadline, patience = time.monotonic() + timeout, Patience()
         while True:
-            self.refresh()
+            with patience:
+                self.refresh()
             ready = next(
                 (one for one in self.item.get("status", {}).get("conditions", []) if one["type"] == "Ready"), None
             )
             # As for drivers: work waits in the engine until workers come.
-            if ready and (ready["status"] == "True" or ready["reason"] == "NoWorkers"):
+            if not patience.error and ready and (ready["status"] == "True" or ready["reason"] == "NoWorkers"):
                 return self
             if time.monotonic() > deadline:
                 why = f"{ready['reason']}: {ready['message']}" if ready else "no operator has looked at it"
+                why = str(patience.error or why)
                 raise TimeoutError(f"cluster {self.name} is not ready after {timeout:.0f} s: {why}")
             time.sleep(_POLL_SECONDS)
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from trireme.client import objects
-from trireme.client.kube import AlreadyExists, ConnectionLost, Kube, NotFound, Object
+from trireme.client.kube import AlreadyExists, Kube, NotFound, Object
 from trireme.client.logs import Followers, follow
 from trireme.client.making import Made
+from trireme.client.patience import Patience
 from trireme.errors import TriremeError
 
 _POLL_SECONDS = 1.0
 _LAST_LINES_SECONDS = 10.0
-_PATIENCE_SECONDS = 600.0
 
 
 class JobFailed(TriremeError):
@@ -97,8 +97,11 @@ class Job:
         return JobFailed(self.failure() or "the job failed") if self.state == "Failed" else None
 
     def _wait(self, timeout: float | None) -> None:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self.done():
+        deadline, patience = None if timeout is None else time.monotonic() + timeout, Patience()
+        while True:
+            with patience:
+                if self.done():
+                    return
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"job {self.name} has not ended after {timeout} s: it is {self.state}")
             time.sleep(_POLL_SECONDS)
@@ -128,9 +131,12 @@ class Job:
                 yield from self.kube.lines(pod["metadata"]["name"])
             return
         seen: set[str] = set()
+        patience = Patience()
         while True:
-            over = self.done()
-            for pod in self.drivers():
+            over, pods = False, list[Object]()
+            with patience:
+                over, pods = self.done(), self.drivers()
+            for pod in pods:
                 name = pod["metadata"]["name"]
                 if name not in seen and pod.get("status", {}).get("phase") != "Pending":
                     seen.add(name)
@@ -141,14 +147,14 @@ class Job:
 
     def exit_code(self) -> int:
         """Return its last driver's exit code; 1 if it failed without one."""
+        if self.state == "Complete":
+            return 0
         codes = [
             status["state"]["terminated"]["exitCode"]
             for pod in self.drivers()[-1:]
             for status in pod.get("status", {}).get("containerStatuses", [])
             if "terminated" in status.get("state", {})
         ]
-        if self.state == "Complete":
-            return 0
         return int(codes[0]) if codes and codes[0] else 1
 
     def cancel(self) -> bool:
@@ -172,24 +178,23 @@ class Job:
         Raises:
             TriremeError: it was deleted, or the cluster did not answer for ten minutes.
         """
-        followers, said, lost = Followers(self.kube, write), "", 0.0
+        followers = Followers(self.kube, write, lambda pod, error: say(f"{pod}: {error}"))
+        patience, said, line = Patience(), "", ""
         while True:
-            try:
+            code: int | None = None
+            with patience:
                 self.refresh()
                 line = self.progress()
                 followers.add(self.drivers(), "driver")
-                lost = 0.0
-            except ConnectionLost as error:
-                lost = lost or time.monotonic()
-                if time.monotonic() - lost > _PATIENCE_SECONDS:
-                    raise
-                line = f"{error} trying again"
+                code = self.exit_code() if self.state in ("Complete", "Failed") else None
+            if patience.error:
+                line = f"{patience.error}: trying again"
             if line != said:
                 say(line)
                 said = line
-            if not lost and self.state in ("Complete", "Failed"):
+            if code is not None:
                 followers.finish(_LAST_LINES_SECONDS)
-                return self.exit_code()
+                return code
             time.sleep(_POLL_SECONDS)
 
     def progress(self) -> str:

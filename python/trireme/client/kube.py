@@ -28,7 +28,7 @@ _STREAM_TIMEOUT = (5, 60)
 
 
 class ConnectionLost(TriremeError):
-    """The API server does not answer, or no more."""
+    """The API server does not answer, or no more, or can't just now."""
 
 
 class NotFound(TriremeError):
@@ -259,7 +259,9 @@ def explained(code: int, body: Any, method: str, path: str, context: str) -> Tri
         return Conflict(message)
     if code == 400 and "unknown field" in message:
         return TriremeError(f"{message}: misspelt, or newer than the cluster's Trireme: upgrade that")
-    return TriremeError(message or f"{method} {path}: status {code}")
+    said_so = message or f"{method} {path}: status {code}"
+    # It is overloaded, or restarts, or what stands behind it does.
+    return ConnectionLost(said_so) if code == 429 or code >= 500 else TriremeError(said_so)
 
 
 def _place(path: str) -> tuple[str, str, str]:

@@ -85,10 +85,13 @@ class Followers:
     Args:
         kube: where they are.
         write: told each pod's name and line, one at a time.
+        fail: told each pod's name and why it is followed no more.
     """
 
-    def __init__(self, kube: Kube, write: Callable[[str, str], None]) -> None:
-        self._kube, self._write = kube, write
+    def __init__(
+        self, kube: Kube, write: Callable[[str, str], None], fail: Callable[[str, TriremeError], None]
+    ) -> None:
+        self._kube, self._write, self._fail = kube, write, fail
         self._threads: dict[str, threading.Thread] = {}
         self._over = threading.Event()
         self._writing = threading.Lock()
@@ -107,7 +110,8 @@ class Followers:
                 with self._writing:
                     self._write(pod, line)
         except TriremeError as error:
-            self._write(pod, f"error: {error}")
+            with self._writing:
+                self._fail(pod, error)
 
     def finish(self, seconds: float) -> None:
         """Wait for the rest of what they say, and stop."""

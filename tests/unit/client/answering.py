@@ -3,12 +3,21 @@
 import json
 import threading
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
 
 class BreaksOff(bytes):
     """The beginning of an answer, after which the connection is gone."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One of several answers to a request that has a status of its own."""
+
+    status: int
+    body: object
 
 
 class Answers:
@@ -39,6 +48,8 @@ def _handler(answers):
             status, body = answers.by_request.get((self.command, url.path), (404, b"404 page not found"))
             if isinstance(body, list):
                 body = body.pop(0) if len(body) > 1 else body[0]
+            if isinstance(body, Answer):
+                status, body = body.status, body.body
             if callable(body):
                 body = body(query, sent)
             self.send_response(status)

@@ -4,12 +4,15 @@ import signal
 import threading
 
 import pytest
-from answering import BreaksOff, answering
+from answering import Answer, BreaksOff, answering
 
-from trireme.cli import submit
+from trireme.cli import logs as cli_logs
+from trireme.cli import main, submit, top
 from trireme.cli.connection import Place
 from trireme.cli.run import Wanted
-from trireme.client import making
+from trireme.client import cluster as client_cluster
+from trireme.client import job as client_job
+from trireme.client import making, patience
 from trireme.client.cluster import Cluster
 from trireme.client.job import Job, JobFailed, create
 from trireme.client.kube import ConnectionLost, Kube
@@ -116,6 +119,79 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(server, monkeypatch):
     assert Job(server.kube, job("Running")).watch(said.append, lambda *_: None) == 0
     assert said[0] == "mean: Running"
     assert said[-1] == "mean: Complete"
+
+
+def away(status):
+    """An answer as it comes while a server restarts or has too much to do."""
+    return Answer(status, {"kind": "Status", "message": "later", "code": status})
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 504])
+def test_a_server_that_can_not_now_is_waited_for(server, monkeypatch, status):
+    monkeypatch.setattr(client_job, "_POLL_SECONDS", 0)
+    ended = {"items": [pod("Failed", exitCode=3)]}
+    server.say("GET", JOB, [job("Running"), away(status), job("Failed", Failed="exit code 3")])
+    server.say("GET", PODS, [{"items": []}, away(status), ended, away(status), ended])
+    server.say("GET", LOG, [away(status), line(1, "hello")])
+    server.say("GET", f"{PODS}/mean-driver-1", pod("Failed"))
+    said, written = [], []
+    code = Job(server.kube, job("Running")).watch(said.append, lambda _, text: written.append(text))
+    assert (code, written) == (3, ["hello"])
+    assert "later: trying again" in said
+    assert said[-1] == "mean: Failed, exit code 3"
+
+
+def test_a_complete_job_needs_no_pod_for_its_exit_code(server):
+    assert Job(server.kube, job("Complete")).exit_code() == 0
+    assert not server.asked
+
+
+def test_all_that_waits_goes_on_after_a_blip(server, monkeypatch):
+    monkeypatch.setattr(client_job, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(client_cluster, "_POLL_SECONDS", 0)
+    found = Job(server.kube, job("Running"))
+    server.say("GET", JOB, [away(503), BreaksOff(), job("Complete")])
+    assert found.result(30) == "0.5"
+    server.say("GET", JOB, [away(503), job("Complete")])
+    assert found.exception(30) is None
+    server.say("GET", JOB, [job("Running"), away(503), job("Complete")])
+    server.say("GET", PODS, [{"items": []}, away(503), {"items": [pod()]}])
+    server.say("GET", f"{PODS}/mean-driver-1", pod("Succeeded"))
+    server.say("GET", LOG, line(1, "hello"))
+    assert list(found.logs(follow_on=True)) == ["hello"]
+    made = {"metadata": {"name": "sums", "uid": "7"}, "spec": {"engine": "dask"}}
+    ready = {**made, "status": {"conditions": READY}}
+    server.say("GET", f"{CLUSTERS}/sums", [made, away(500), ready])
+    assert Cluster.of(server.kube, "sums").wait(30).item == ready
+
+
+def test_patience_has_an_end(server, monkeypatch):
+    monkeypatch.setattr(patience, "_SECONDS", 0)
+    monkeypatch.setattr(client_job, "_POLL_SECONDS", 0.01)
+    server.say("GET", JOB, away(503))
+    with pytest.raises(ConnectionLost, match="later"):
+        Job(server.kube, job("Running")).result()
+
+
+def test_logs_and_top_go_on_after_a_blip_and_say_so_elsewhere(server, monkeypatch, capsys):
+    monkeypatch.setattr(cli_logs, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(top, "_REFRESH_SECONDS", 0)
+    labels = {"app.kubernetes.io/component": "driver", "trireme.dev/job": "mean"}
+    driver = {**pod(), "spec": {"containers": [{"name": "driver"}]}}
+    driver["metadata"]["labels"] = labels
+    server.say("GET", JOB, [job("Running"), away(503), job("Complete")])
+    server.say("GET", PODS, {"items": [driver]})
+    server.refuse("GET", LOG, 403, 'User "me" cannot', "Forbidden")
+    assert main.run(["logs", "-f", "mean", f"--kubeconfig={server.kubeconfig}"]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("later: trying again\nmean-driver-1: no right to get pods/log")
+    metadata = {"metadata": {"name": "sums"}, "spec": {"engine": "dask"}}
+    server.say("GET", f"{CLUSTERS}/sums", [away(500), metadata, Answer(404, {"reason": "NotFound", "message": ""})])
+    assert main.run(["top", "-w", "sums", f"--kubeconfig={server.kubeconfig}"]) == 1
+    told = capsys.readouterr()
+    assert told.out.splitlines()[1].startswith("sums   dask")
+    assert told.err == "later: trying again\nerror: there is no workercluster sums in namespace team\n"
 
 
 def test_like_a_future(server):
