@@ -20,7 +20,7 @@ _MAX_FINDINGS = 100  # of each level
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CORE = "tag:yaml.org,2002:"
 # "!" alone, which makes text of what follows, and of which PyYAML does not tell.
-_NO_TAG = re.compile(r"(&\S+\s+)?!\s")
+_NO_TAG = re.compile(r"(&[0-9A-Za-z_-]+\s+)?!\s")
 _SCALARS = {"str": str, "int": int, "float": float, "bool": bool, "null": type(None)}
 
 Kind = Literal["scalar", "map", "list"]

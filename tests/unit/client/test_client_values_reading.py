@@ -197,6 +197,7 @@ def laughs(levels: int) -> str:
         ("a: '" + "x" * 5_000_000 + "'\n", "too large: the file must be smaller than 5000000 bytes"),
         ("a: [" + "1," * 120_000 + "]\n", "more than 100000 values"),
         ("a: " + "1" * 100_000 + "\n", ""),
+        ("a: [" + "&a," * 90_000 + "]\n", ""),
     ],
 )
 def test_hostile_files_are_refused_at_once(text: str, message: str) -> None:
