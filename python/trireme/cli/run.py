@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from trireme.cli import sources
+from trireme.cli import manifests, sources
 from trireme.cli.connection import Place, connection_options, names_of
 
 ENGINES = ("dask", "spark", "celery")
@@ -199,7 +199,7 @@ def _locally(words: tuple[str, ...], filename: str | None, options: dict[str, An
 
     if filename:
         largest = 0
-        for work in Manifest(sources.manifest(filename), filename).jobs():
+        for work in Manifest(manifests.read(filename, here=True), filename).jobs():
             code = run_here(work, say)
             if code == _INTERRUPTED:
                 return code

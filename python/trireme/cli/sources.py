@@ -2,9 +2,7 @@
 
 import ast
 import re
-import sys
 from pathlib import Path
-from typing import Any
 
 from trireme.errors import TriremeError
 
@@ -46,25 +44,6 @@ def script(path: Path) -> str:
     except ValueError as error:
         raise TriremeError(f"{path}: {error}") from None
     return text
-
-
-def manifest(path: str) -> list[Any]:
-    """Read the documents of a manifest; `-` is standard input.
-
-    Raises:
-        TriremeError: it can't be read, or is no YAML, and where.
-    """
-    import yaml
-
-    try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text()
-        return list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    except OSError as error:
-        raise TriremeError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise TriremeError(f"{path}: is no text in UTF-8") from None
-    except yaml.YAMLError as error:
-        raise TriremeError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
 
 
 def assignments(words: tuple[str, ...]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from trireme.cli import sources
+from trireme.cli import manifests
 from trireme.cli.connection import Place
 from trireme.cli.run import Wanted
 from trireme.client.job import Job, create, fresh
@@ -63,19 +63,20 @@ def script(place: Place, wanted: Wanted, timeout: int | None, detach: bool, dry_
 def manifest(place: Place, filename: str, detach: bool, dry_run: str, output: str | None) -> int:
     """Run the WorkerJobs of a manifest, with what they need; return the largest exit code."""
     kube = place.kube()
-    documents = [one for one in sources.manifest(filename) if one is not None]
-    for number, one in enumerate(documents, 1):
-        if not isinstance(one, dict) or one.get("kind") not in _KINDS or "name" not in one.get("metadata", {}):
-            kind = one.get("kind") if isinstance(one, dict) else None
+    documents: list[dict[str, Any]] = []
+    for number, one in enumerate(manifests.read(filename), 1):
+        if one is None:
+            continue
+        if one["kind"] not in _KINDS:
             raise TriremeError(
-                f"{filename}: document {number}: {kind or 'it'} is none of {', '.join(_KINDS)} with a metadata.name:"
-                " apply it by kubectl"
+                f"{filename}: document {number}: {one['kind']} is none of {', '.join(_KINDS)}: apply it by kubectl"
             )
         if one["metadata"].get("namespace", kube.namespace) != kube.namespace:
             raise TriremeError(
                 f"{filename}: document {number} is for namespace {one['metadata']['namespace']},"
                 f" not for {kube.namespace}: say so by --namespace"
             )
+        documents.append(one)
     if not any(one["kind"] == "WorkerJob" for one in documents):
         raise TriremeError(f"{filename}: there is no WorkerJob in it")
     if dry_run == "client":
@@ -168,7 +169,7 @@ def _say(line: str) -> None:
 def _show(items: list[dict[str, Any]], output: str) -> None:
     if output == "name":
         for item in items:
-            group = item["apiVersion"].partition("/")[0] if "/" in item["apiVersion"] else ""
+            group = str(item.get("apiVersion", "")).rpartition("/")[0]
             click.echo(f"{item['kind'].lower()}{'.' + group if group else ''}/{item['metadata']['name']}")
         return
     found: Any = items[0] if len(items) == 1 else {"apiVersion": "v1", "kind": "List", "items": items}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import floor
+from math import floor, inf
 from typing import Any
 
 from trireme.errors import TriremeError
@@ -28,7 +28,13 @@ def quantity(text: object, field: str) -> float:
     if not match:
         raise TriremeError(f"{field}: {text!r} is not a positive quantity such as 500m, 2 or 1.5Gi")
     number, exponent, suffix = match.groups()
-    return float(number) * 10.0 ** int(exponent or 0) * _SCALES[suffix or ""]
+    try:
+        found = float(number) * 10.0 ** int(exponent or 0) * _SCALES[suffix or ""]
+    except OverflowError:
+        found = inf
+    if found == inf:
+        raise TriremeError(f"{field}: {str(text)[:40]!r} is too large")
+    return found
 
 
 @dataclass(frozen=True)

@@ -133,22 +133,39 @@ class Manifest:
             if item:
                 found = contents(item).get(reference.get("key"))
                 if found is not None:
-                    return found.decode()
+                    return _text(found, f"{field}: {variable['name']}")
         raise TriremeError(
             f"{field}: {variable['name']} comes from something that is not in the manifest:"
             " put that there, or give the variable a value"
         )
 
 
+def _text(content: bytes, field: str) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise TriremeError(f"{field}: what it comes from is no text in UTF-8") from None
+
+
 def contents(item: Object) -> dict[str, bytes]:
-    """Return the keys of a ConfigMap or Secret as files."""
+    """Return the keys of a ConfigMap or Secret as files.
+
+    Raises:
+        TriremeError: one is no base64.
+    """
     import base64
 
     encoded = item.get("binaryData") or {}
     plain = {**(item.get("data") or {})}
     if item["kind"] == "Secret":
         encoded, plain = plain, item.get("stringData") or {}
+    files: dict[str, bytes] = {}
+    for name, text in encoded.items():
+        try:
+            files[name] = base64.b64decode(text)
+        except ValueError as error:
+            raise TriremeError(f"{item['kind']} {item['metadata']['name']}: {name} is no base64: {error}") from None
     return {
-        **{name: base64.b64decode(text) for name, text in encoded.items()},
+        **files,
         **{name: str(text).encode() for name, text in plain.items()},
     }

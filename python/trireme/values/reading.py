@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import yaml
 
-from trireme.values.places import ERROR, WARNING, Finding, Place, refuse
+from trireme.values.places import ERROR, WARNING, Finding, Place, Refused, refuse
 from trireme.values.scalars import resolve, surprise
 
 MAX_BYTES = 5_000_000
@@ -123,6 +123,37 @@ def read(raw: bytes, name: str) -> Document:
     Raises:
         Refused: it is no YAML, or too large, too deep, or grows too much by aliases.
     """
+    text = _decoded(raw, name)
+    composer = _Composer(text, name)
+    root = next(iter(composer.compose()), None)
+    values = composer.values(root) if root else Value({}, Place(name, 1, 1))
+    if values.data is None:
+        values = Value({}, values.place)
+    if not isinstance(values.data, dict):
+        raise refuse(values.place, "shape", "values must be a map at the top, such as `replicas: 2`")
+    composer.findings.sort(key=lambda finding: (finding.place.line, finding.place.column))
+    return Document(name, text, root, values, composer.findings)
+
+
+def documents(raw: bytes, name: str) -> list[Any]:
+    """Read the documents of a manifest, as Helm reads values, without their places.
+
+    Args:
+        raw: its bytes, in UTF-8.
+        name: how to call it.
+
+    Raises:
+        Refused: it is no YAML, or too large, too deep, grows too much by aliases, or has what Helm would refuse.
+    """
+    composer = _Composer(_decoded(raw, name), name)
+    found = [composer.values(root) for root in composer.compose(several=True)]
+    for finding in composer.findings:
+        if finding.level == ERROR:
+            raise Refused(finding)
+    return [plain(one) for one in found]
+
+
+def _decoded(raw: bytes, name: str) -> str:
     if len(raw) >= MAX_BYTES:
         raise refuse(Place(name), "size", f"too large: the file must be smaller than {MAX_BYTES} bytes")
     try:
@@ -131,16 +162,7 @@ def read(raw: bytes, name: str) -> Document:
         before = raw[: error.start].decode()
         raise refuse(_place(name, before, len(before)), "encoding", "not UTF-8: save the file in UTF-8") from None
     # The mark of the byte order counts as a character for nobody.
-    text = text.removeprefix("\ufeff")
-    composer = _Composer(text, name)
-    root = composer.compose()
-    values = composer.values(root) if root else Value({}, Place(name, 1, 1))
-    if values.data is None:
-        values = Value({}, values.place)
-    if not isinstance(values.data, dict):
-        raise refuse(values.place, "shape", "values must be a map at the top, such as `replicas: 2`")
-    composer.findings.sort(key=lambda finding: (finding.place.line, finding.place.column))
-    return Document(name, text, root, values, composer.findings)
+    return text.removeprefix("\ufeff")
 
 
 def _place(name: str, text: str, position: int) -> Place:
@@ -160,16 +182,18 @@ class _Composer:
         if sum(finding.level == level for finding in self.findings) < _MAX_FINDINGS:
             self.findings.append(Finding(place, level, rule, message))
 
-    def compose(self) -> Node | None:
-        root: Node | None = None
+    def compose(self, several: bool = False) -> list[Node]:
+        """Return the root of each document; of one at most, if there may not be `several`."""
+        roots: list[Node] = []
         stack: list[Node] = []
-        seen = 0
+        seen = total = 0
         for event in self._events():
             if isinstance(event, yaml.DocumentStartEvent):
-                if root is not None:
+                if roots and not several:
                     raise refuse(self._at(event), "documents", "a second document: a values file is one document")
                 if event.version or event.tags:
                     raise refuse(self._at(event), "directive", "a directive: Helm refuses most, leave it out")
+                self._anchors = {}
                 continue
             if isinstance(event, yaml.CollectionEndEvent):
                 node = stack.pop()
@@ -193,9 +217,12 @@ class _Composer:
                 raise refuse(node.place, "size", f"more than {MAX_NODES} values")
             if stack:
                 stack[-1].value.append(node)
-            else:
-                root = node
-        return root
+                continue
+            roots.append(node)
+            total += node.nodes
+            if total > MAX_NODES:
+                raise refuse(node.place, "size", f"more than {MAX_NODES} values, counting what aliases stand for")
+        return roots
 
     def _events(self) -> Iterator[Any]:
         try:

@@ -1,5 +1,6 @@
 """What goes wrong between a user and a cluster, and what they are told; nothing is created before it is known."""
 
+import json
 import socket
 
 import pytest
@@ -169,7 +170,17 @@ def test_too_much_goes_along(trireme, script, server, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "job.yaml: is no YAML"),
+        ("{", "job.yaml:2:1: not YAML"),
+        ("metadata: {name: a}", "document 1 has no kind"),
+        ("---\nkind: WorkerJob\nmetadata: null", "document 1: metadata must be a map"),
+        ("---\n---\nkind: []\nmetadata: {name: a}", "document 2: kind must be text"),
+        ("kind: WorkerJob\nmetadata: {name: 12}", "document 1: metadata.name must be text: quote it"),
+        ("kind: WorkerJob\nmetadata: {name: ''}", "document 1: metadata.name: "),
+        ("kind: WorkerJob\nmetadata: {name: a, namespace: []}", "document 1: metadata.namespace must be text"),
+        ("kind: WorkerJob\nmetadata: {name: a, annotations: []}", "document 1: metadata.annotations must be a map"),
+        ("- a", "document 1 must be a map"),
+        ("a: &a [b, b]\n" + "".join(f"---\na: &a {['b'] * 1000}\n" for _ in range(110)), "more than 100000 values"),
+        ("a: '" + "x" * 5_000_000 + "'", "too large"),
         ("kind: Pod\nmetadata: {name: a}", "document 1: Pod is none of ConfigMap, Secret, WorkerCluster, WorkerJob"),
         ("kind: ConfigMap\nmetadata: {name: a}", "there is no WorkerJob in it"),
         ("kind: WorkerJob\nmetadata: {name: a, namespace: x}", "is for namespace x, not for team: say so by"),
@@ -182,6 +193,51 @@ def test_a_manifest_that_is_none(trireme, server, tmp_path, text, message):
     assert code == 1
     assert message in told
     assert not server.asked
+
+
+@pytest.mark.parametrize(
+    ("cluster", "driver", "message"),
+    [
+        ("engine: dask", "null", "spec.driver must be a map"),
+        ("engine: dask", "{script: '', env: [{value: a}]}", "spec.driver.env[0] has no name"),
+        ("engine: dask", "{script: '', env: [{name: A, value: 1}]}", "spec.driver.env[0].value must be text"),
+        ("engine: dask", "{script: '', args: x}", "spec.driver.args must be a list"),
+        ("engine: dask", "{script: '', resources: {limits: null}}", "spec.driver.resources.limits must be a map"),
+        ("engine: []", "{script: ''}", "spec.clusterTemplate.spec.engine must be text"),
+        ("engine: dask, replicas: many", "{script: ''}", "spec.replicas must be a whole number"),
+        ("engine: dask, autoscaling: {}", "{script: ''}", "spec.autoscaling has no maxReplicas"),
+        ("engine: celery, celery: {app: 2}", "{script: ''}", "spec.celery.app must be text"),
+        ("engine: dask, resources: {limits: {memory: 9e999}}", "{script: ''}", "resources.limits.memory: "),
+        ("engine: dask", "{code: {configMap: code}}", "ConfigMap code: main.py is no base64"),
+    ],
+)
+def test_a_manifest_of_a_wrong_shape_is_refused_here(trireme, tmp_path, cluster, driver, message):
+    job = (
+        f"kind: WorkerJob\nmetadata: {{name: a}}\nspec: {{clusterTemplate: {{spec: {{{cluster}}}}}, driver: {driver}}}"
+    )
+    code = "---\nkind: ConfigMap\nmetadata: {name: code}\nbinaryData: {main.py: a}\n"
+    (tmp_path / "job.yaml").write_text(f"{job}\n{code}")
+    exit_code, told = trireme("run", "--local", "-f", tmp_path / "job.yaml")
+    assert exit_code == 1
+    assert message in told
+
+
+def test_files_of_a_manifest_stay_in_their_folder(trireme, tmp_path):
+    text = "kind: ConfigMap\nmetadata: {name: a}\ndata: {%s: ''}"
+    for name in ("../a", "..", ".", "a/b", '"a\\n"'):
+        (tmp_path / "job.yaml").write_text(text % name)
+        code, told = trireme("run", "--local", "-f", tmp_path / "job.yaml")
+        assert code == 1
+        assert "document 1: data: " in told
+
+
+def test_a_date_in_a_manifest_is_text(server, tmp_path, capsys):
+    text = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: a}\ndata: {a: 2026-13-45, b: 2026-01-01}\n"
+    job = "---\nkind: WorkerJob\napiVersion: trireme.dev/v1alpha1\nmetadata: {name: b}\n"
+    (tmp_path / "job.yaml").write_text(text + job)
+    words = ["run", "-f", str(tmp_path / "job.yaml"), "--dry-run=client", "--output=json"]
+    assert run([*words, f"--kubeconfig={server.kubeconfig}"]) == 0
+    assert json.loads(capsys.readouterr().out)["items"][0]["data"] == {"a": "2026-13-45", "b": "2026-01-01"}
 
 
 @pytest.mark.parametrize(

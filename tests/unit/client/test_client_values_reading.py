@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trireme.values import reading
 from trireme.values.places import ERROR, Refused
-from trireme.values.reading import plain, read
+from trireme.values.reading import documents, plain, read
 
 SCALARS = """
 yes no on off y n Y N Yes NO TRUE True true tRue null Null ~ NULL 014 0o14 0O14 08 019 0x1F 0b11 -014 +12
@@ -205,6 +205,19 @@ def test_hostile_files_are_refused_at_once(text: str, message: str) -> None:
         assert message in refusal(text)
     else:
         read(text.encode(), "f")
+
+
+def test_documents_of_a_manifest_are_read_one_by_one() -> None:
+    assert documents(b"", "f") == []
+    assert documents(b"a: &x 1\nb: *x\n---\n---\n- no\n", "f") == [{"a": 1, "b": 1}, None, [False]]
+    for text, message in (
+        ("a: &x 1\n---\nb: *x\n", "f:3:4: *x: there is no anchor &x above"),
+        ("a: 1\n---\nb: 1\nb: 2\n", "f:4:1: b is there already"),
+        ("---\n" * 100_001, "more than 100000 values"),
+    ):
+        with pytest.raises(Refused) as caught:
+            documents(text.encode(), "f")
+        assert message in str(caught.value)
 
 
 def test_places_count_characters_and_keys_have_their_own() -> None:
