@@ -19,6 +19,8 @@ _RIGHTS = (
     ("create", "configmaps", "", ""),
     ("list", "pods", "", ""),
     ("get", "pods", "", "log"),
+    # Of a WebSocket, API servers ask for the one or the other.
+    ("get", "pods", "", "portforward"),
     ("create", "pods", "", "portforward"),
     ("get", "secrets", "", ""),
 )

@@ -2,12 +2,13 @@
 
 import queue
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
 from types import TracebackType
 
-from trireme.client.kube import Kube, Object
+from trireme.client.kube import Forbidden, Kube, Object, Unauthorized, explained
 from trireme.errors import TriremeError
 
 _CHUNK = 65536
@@ -20,7 +21,8 @@ class Forward:
     """A port on 127.0.0.1 that leads to a port of a Service.
 
     Each connection looks for a pod of the Service anew, and waits for one for a minute: so the port stays when pods
-    go and others come, and heals where `kubectl port-forward` ends.
+    go and others come, and heals where `kubectl port-forward` ends. Where the cluster refuses the user, that is told
+    once on stderr, and connections are closed at once.
 
     Args:
         kube: the cluster.
@@ -35,6 +37,7 @@ class Forward:
     def __init__(self, kube: Kube, service: str, port: int, local: int = 0) -> None:
         self._kube, self._service, self._port = kube, service, port
         self._over = threading.Event()
+        self._telling, self._told = threading.Lock(), False
         try:
             self._listener = socket.create_server(("127.0.0.1", local))
         except OSError as error:
@@ -91,10 +94,19 @@ class Forward:
                 pod, port = target(self._kube, self._service, self._port)
                 if found := _opened(self._kube, pod, port):
                     return found
+            except (Forbidden, Unauthorized) as error:
+                self._tell(error)
+                return None
             except Exception:
                 # Whatever it was, a pod that is gone, a server that restarts: the next attempt finds out.
                 self._over.wait(_PAUSE_SECONDS)
         return None
+
+    def _tell(self, error: TriremeError) -> None:
+        with self._telling:
+            if not self._told:
+                print(f"error: forward to {self._service}:{self._port}: {error}", file=sys.stderr)
+            self._told = True
 
 
 def _opened(kube: Kube, pod: str, port: int) -> "socket.socket | None":
@@ -115,7 +127,7 @@ def _opened(kube: Kube, pod: str, port: int) -> "socket.socket | None":
             made.websocket.ping()
             found: socket.socket = made.socket(port)
         except Exception as error:
-            answer.put(error)
+            answer.put(_refusal(kube, pod, error) or error)
             return
         answer.put(found)
         if late.is_set():
@@ -130,6 +142,20 @@ def _opened(kube: Kube, pod: str, port: int) -> "socket.socket | None":
     if isinstance(found, Exception):
         raise found
     return found
+
+
+def _refusal(kube: Kube, pod: str, error: Exception) -> TriremeError | None:
+    """Return what to say of a handshake that was answered by a status; None if it was not."""
+    # The package wraps it in errors of its own that have no status.
+    why: BaseException | None = error
+    while why and not hasattr(why, "status_code"):
+        why = why.__context__
+    status = getattr(why, "status_code", None)
+    if not isinstance(status, int):
+        return None
+    return explained(
+        status, getattr(why, "resp_body", None), "GET", kube.path("pods", pod, "portforward"), kube.context
+    )
 
 
 def target(kube: Kube, service: str, port: int) -> tuple[str, int]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ _GROUPS = {
 }
 _CLUSTER_WIDE = ("selfsubjectaccessreviews", "customresourcedefinitions", "nodes", "namespaces")
 _VERBS = {"GET": "get", "POST": "create", "PATCH": "patch", "DELETE": "delete"}
+_ASKED = re.compile(r" cannot ([a-z]+) resource ")
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _TIMEOUT = (5, 30)
 # A follower of logs looks anew where nothing was said for so long: the connection may have gone without a word.
@@ -45,6 +47,10 @@ class Conflict(TriremeError):
 
 class Forbidden(TriremeError):
     """The user may not do that."""
+
+
+class Unauthorized(TriremeError):
+    """The cluster does not know the user."""
 
 
 class Kube:
@@ -241,9 +247,11 @@ def explained(code: int, body: Any, method: str, path: str, context: str) -> Tri
     namespace, resource, name = _place(path)
     where = f" in namespace {namespace}" if namespace else ""
     if code == 401:
-        return TriremeError(f"the cluster refuses the credentials of {context}: they may have expired: log in again")
+        return Unauthorized(f"the cluster refuses the credentials of {context}: they may have expired: log in again")
     if code == 403 and "is forbidden: exceeded quota" not in message and "User " in message:
-        verb = _VERBS[method] if name or method != "GET" else "list"
+        # The server's own word: of a WebSocket it may ask for another verb than the method's.
+        asked = _ASKED.search(message)
+        verb = asked[1] if asked else _VERBS[method] if name or method != "GET" else "list"
         return Forbidden(
             f"no right to {verb} {resource}{where}: ask for a Role with that verb and resource ({message})"
         )

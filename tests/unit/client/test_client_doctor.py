@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from trireme.client.display import cluster as shown
-from trireme.client.doctor import kind_findings, object_findings, pod_findings
+from trireme.client.doctor import _rights, kind_findings, object_findings, pod_findings
 from trireme.client.versions import differences
 
 NOW = datetime(2026, 1, 1, 1, 0, tzinfo=UTC)
@@ -51,6 +51,22 @@ def test_what_is_well_or_on_its_way(found):
 def test_what_nobody_looked_at():
     (finding,) = object_findings({"kind": "WorkerJob", "metadata": {"name": "a"}})
     assert "see whether the operator runs" in finding.fix
+
+
+def test_ways_to_engines_need_both_verbs_of_forwards():
+    class Refusing:
+        namespace = "team"
+
+        def path(self, plural):
+            return plural
+
+        def request(self, method, path, review):
+            return {"status": {"allowed": review["spec"]["resourceAttributes"].get("subresource") != "portforward"}}
+
+    assert [finding.what for finding in _rights(Refusing())] == [
+        "no right to get pods/portforward in namespace team",
+        "no right to create pods/portforward in namespace team",
+    ]
 
 
 def pod(status, created="2026-01-01T00:00:00Z", **metadata):
