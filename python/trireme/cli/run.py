@@ -1,6 +1,5 @@
 """`trireme run`: a script or a manifest, on a cluster or on this machine."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from click.core import ParameterSource
 
 from trireme.cli import manifests, sources
 from trireme.cli.connection import Place, connection_options, names_of
+from trireme.client.objects import job_name
 
 ENGINES = ("dask", "spark", "celery")
 _INTERRUPTED = 130
@@ -182,12 +182,6 @@ def _cluster(options: dict[str, Any], variables: list[dict[str, str]]) -> dict[s
 def driver_resources(cpu: str, memory: str) -> dict[str, Any]:
     """Return a driver's limits; it waits for workers most of the time, so it requests little CPU."""
     return {"limits": {"cpu": cpu, "memory": memory}, "requests": {"cpu": "100m"}}
-
-
-def job_name(script: Path) -> str:
-    """Return a name for a script's job, by the rules for names of objects."""
-    name = re.sub(r"[^a-z0-9]+", "-", script.stem.lower()).strip("-")[:40].strip("-")
-    return name if name[:1].isalpha() else f"job-{name}".strip("-")
 
 
 def _locally(words: tuple[str, ...], filename: str | None, options: dict[str, Any]) -> int:

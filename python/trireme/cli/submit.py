@@ -12,6 +12,7 @@ from trireme.cli.run import Wanted
 from trireme.client.job import Job, create, fresh
 from trireme.client.kube import AlreadyExists
 from trireme.client.making import Made
+from trireme.client.objects import KEEP_SECONDS
 from trireme.errors import TriremeError
 
 _KINDS = {
@@ -20,14 +21,12 @@ _KINDS = {
     "WorkerCluster": "workerclusters",
     "WorkerJob": "workerjobs",
 }
-# So that logs can still be read; a script's job is nobody's to look after.
-_KEEP_SECONDS = 3600
 
 
 def script(place: Place, wanted: Wanted, timeout: int | None, detach: bool, dry_run: str, output: str | None) -> int:
     """Run a script, and return its exit code."""
     kube = place.kube()
-    more: dict[str, Any] = {"ttlSecondsAfterFinished": _KEEP_SECONDS}
+    more: dict[str, Any] = {"ttlSecondsAfterFinished": KEEP_SECONDS}
     if timeout:
         more["activeDeadlineSeconds"] = timeout
     name = wanted.name if wanted.named else fresh(wanted.name)

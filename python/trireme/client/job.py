@@ -351,7 +351,7 @@ def submit(
     context: str | None = None,
     kubeconfig: str | None = None,
 ) -> Job:
-    """Run a script as a job on the cluster.
+    """Run a script as a job on the cluster; it is deleted an hour after its end.
 
     Args:
         script: path of the program.
@@ -392,13 +392,16 @@ def submit(
     job, _ = create(
         Kube(kubeconfig, context, namespace),
         path,
-        name=name or fresh(path.stem.lower().replace("_", "-")),
+        name=name or fresh(objects.job_name(path)),
         cluster=spec,
         borrowed=cluster,
         driver=driver,
         args=args,
         files=[Path(file) for file in files],
-        more={"activeDeadlineSeconds": timeout} if timeout else {},
+        more={
+            "ttlSecondsAfterFinished": objects.KEEP_SECONDS,
+            **({"activeDeadlineSeconds": timeout} if timeout else {}),
+        },
     )
     return job
 

@@ -3,6 +3,7 @@
 import ast
 import base64
 import io
+import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -25,6 +26,8 @@ sys.path.append(str(Path(__file__).with_name("{MODULES}")))
 """
 # Where the operator mounts the driver's files.
 _PROGRAM = "/opt/trireme/script"
+KEEP_SECONDS = 3600
+"""How long a script's job stays when it has ended: its logs can still be read, and nobody looks after it."""
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
@@ -90,6 +93,12 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
         for name, content in entries.items():
             archive.writestr(zipfile.ZipInfo(name, _EARLIEST), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
+
+
+def job_name(script: Path) -> str:
+    """Return a name for a script's job, by the rules for names of objects."""
+    name = re.sub(r"[^a-z0-9]+", "-", script.stem.lower()).strip("-")[:40].strip("-")
+    return name if name[:1].isalpha() else f"job-{name}".strip("-")
 
 
 def config_map(name: str, namespace: str, script: str, own: Mapping[str, bytes], files: Mapping[str, bytes]) -> Object:

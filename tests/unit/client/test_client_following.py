@@ -1,5 +1,6 @@
 """Jobs are followed to their end across lost connections, and gone after Ctrl-C."""
 
+import re
 import signal
 import threading
 
@@ -15,6 +16,7 @@ from trireme.client import job as client_job
 from trireme.client import making, patience
 from trireme.client.cluster import Cluster
 from trireme.client.job import Job, JobFailed, create
+from trireme.client.job import submit as submit_script
 from trireme.client.kube import ConnectionLost, Kube
 from trireme.client.logs import follow, stamped
 from trireme.errors import TriremeError
@@ -192,6 +194,21 @@ def test_logs_and_top_go_on_after_a_blip_and_say_so_elsewhere(server, monkeypatc
     told = capsys.readouterr()
     assert told.out.splitlines()[1].startswith("sums   dask")
     assert told.err == "later: trying again\nerror: there is no workercluster sums in namespace team\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [("2024 report.py", "job-2024-report"), ("_x.py", "x"), ("ü.py", "job"), ("My_Job.py", "my-job")],
+)
+def test_a_submitted_scripts_job_has_a_valid_name_and_goes_in_time(server, tmp_path, script, name):
+    sent = {}
+    jobs = JOB.removesuffix("/mean")
+    server.say("POST", jobs, lambda _, item: sent.update(item) or item | {"metadata": {**item["metadata"], "uid": "1"}})
+    server.say("POST", FILES.removesuffix("/files"), {})
+    (tmp_path / script).write_text("")
+    submit_script(tmp_path / script, engine="dask", timeout=60, kubeconfig=server.kubeconfig)
+    assert re.fullmatch(rf"{name}-[0-9a-f]{{5}}", sent["metadata"]["name"])
+    assert (sent["spec"]["ttlSecondsAfterFinished"], sent["spec"]["activeDeadlineSeconds"]) == (3600, 60)
 
 
 def test_like_a_future(server):

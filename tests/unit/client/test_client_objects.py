@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trireme.cli import sources
-from trireme.cli.run import job_name
+from trireme.client.objects import job_name
 from trireme.client import objects
 from trireme.client.job import cluster_spec, fresh
 from trireme.errors import TriremeError
