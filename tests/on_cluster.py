@@ -1,8 +1,10 @@
 """What the tests on a cluster share: commands, kubectl on the cluster of `make cluster-up`, waiting."""
 
 import json
+import select
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
@@ -23,6 +25,27 @@ def run(*command, stdin=None, check=True, seconds=300):
     if check and done.returncode:
         raise AssertionError(f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}")
     return done
+
+
+@contextmanager
+def started(*command, **more):
+    """Lend a process that is started, with a pipe from its stdout; it ends with this."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **more) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def first_line(process, seconds=120):
+    """Return the first line that a process prints."""
+    if not select.select([process.stdout], [], [], seconds)[0]:
+        raise AssertionError(f"{process.args} printed nothing in {seconds} s")
+    return process.stdout.readline()
 
 
 def snippets(page, heading, language):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import trireme
-from on_cluster import CONTEXT, TOP, Kubectl, run, snippets, until
+from on_cluster import CONTEXT, TOP, Kubectl, first_line, run, snippets, started, until
 
 SMALL = {"limits": {"cpu": "1", "memory": "512Mi"}, "requests": {"cpu": "50m"}}
 TASKS = """
@@ -49,7 +49,8 @@ def numbers(where):
     spec = {"resources": SMALL, "dask": {"scheduler": {"resources": SMALL}}}
     with trireme.Cluster("numbers", engine="dask", workers=1, spec=spec, **where) as cluster:
         yield cluster
-    assert cluster.kube.find("workerclusters", "numbers") is None or cluster.item["metadata"]["uid"]
+    # Deleted by now; what is deleted may take a moment to go.
+    until(lambda: cluster.kube.find("workerclusters", "numbers") is None)
 
 
 def command(kubectl, name, *words):
@@ -101,8 +102,8 @@ def test_a_script_with_a_cluster_of_its_own(cli, kubectl, tmp_path):
 def test_ctrl_c_leaves_nothing(kubectl, numbers, tmp_path):
     (tmp_path / "job.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(600)\n")
     words = command(kubectl, "run", "--cluster=numbers", str(tmp_path / "job.py"))
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "begun\n"
+    with started(*words, stdin=subprocess.DEVNULL) as process:
+        assert first_line(process) == "begun\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
     until(lambda: not own(kubectl))
@@ -158,9 +159,9 @@ def test_a_dashboard_outlives_its_pod(kubectl, numbers):
         except OSError:
             return False
 
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+    with started(*words) as process:
         try:
-            url = process.stdout.readline().strip().replace("/status", "/health")
+            url = first_line(process).strip().replace("/status", "/health")
             until(lambda: answers(url))
             pods = ("pods", "--selector=app.kubernetes.io/component=scheduler")
             kubectl("delete", *pods, "--grace-period=1")

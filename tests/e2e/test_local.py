@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from on_cluster import TOP, snippets
+from on_cluster import TOP, first_line, snippets, started
 from trireme.errors import TriremeError
 from trireme.local.run import run
 from trireme.local.work import Work
@@ -88,15 +88,15 @@ if __name__ == "__main__":
     assert capfd.readouterr().out == "(1, 483183820) (1, 483183820)\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted(tmp_path, number):
     script = tmp_path / "job.py"
     script.write_text("import time\nprint('begun', flush=True)\ntime.sleep(600)")
     command = [sys.executable, "-m", "trireme", "run", "--local", "--engine=celery", "--app=tasks", str(script)]
     (tmp_path / "tasks.py").write_text(ADD)
     env = {**os.environ, "TMPDIR": str(tmp_path)}
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "begun\n"
+    with started(*command, env=env) as process:
+        assert first_line(process) == "begun\n"
         process.send_signal(number)
         assert process.wait(60) == 128 + number
     assert not list(tmp_path.glob("trireme-*"))
