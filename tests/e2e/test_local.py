@@ -88,7 +88,7 @@ if __name__ == "__main__":
     assert capfd.readouterr().out == "(1, 483183820) (1, 483183820)\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(tmp_path, number):
     script = tmp_path / "job.py"
     script.write_text("import time\nprint('begun', flush=True)\ntime.sleep(600)")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from trireme.cli import sources
-from trireme.client.objects import job_name
 from trireme.client import objects
 from trireme.client.job import cluster_spec, fresh
+from trireme.client.objects import job_name
 from trireme.errors import TriremeError
 
 
