@@ -16,7 +16,9 @@ from trireme.local import engines
 from trireme.local.processes import Processes
 from trireme.local.run import run
 from trireme.local.work import Work
-from trireme.signals import ENDING, uninterrupted
+from trireme.signals import uninterrupted
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.fixture
