@@ -49,7 +49,8 @@ def catalog(registry):
 def test_make_push(make, registry):
     until(lambda: catalog(registry) is not None)
     printed = make("push", f"REGISTRY={registry}/team").stdout
-    names = [f"team/trireme/{image}" for image in ("celery", "dask", "operator", "rabbitmq", "redis", "spark")]
+    images = ("celery", "dask", "operator", "rabbitmq", "redis", "spark", "spark-client")
+    names = [f"team/trireme/{image}" for image in images]
     assert catalog(registry) == names
     for name in names:
         assert f"{registry}/{name}:dev" in printed
