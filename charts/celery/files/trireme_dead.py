@@ -27,7 +27,7 @@ def keep(sender: Task, exception: BaseException, **_: Any) -> None:
         headers = {**(sender.request.as_execution_options()["headers"] or {}), HEADER: reason}
         again = sender.signature_from_request(queue=DEAD, retries=0, headers=headers)
         again.apply_async(add_to_parent=False)
-    except Exception:
+    except Exception:  # whatever a broker or serializer raises: the task has failed already, and the log keeps it
         logger.exception("Task %s[%s] failed and could not be put into %s", sender.name, sender.request.id, DEAD)
         return
     logger.error("Task %s[%s] failed for good: it is put aside in %s", sender.name, sender.request.id, DEAD)

@@ -116,7 +116,7 @@ class Publisher(threading.Thread):
                     self._look_after_others(client)
             except (OSError, OperationalError, redis.RedisError):
                 connection.close()
-            except Exception:
+            except Exception:  # whatever it is, the thread has to go on
                 # Without it this worker would count as idle, and what killed ones held would be lost for an hour.
                 logger.exception("Nobody is told what this worker does, which is tried again")
                 connection.close()

@@ -26,7 +26,7 @@ def dask_setup(worker: Worker) -> None:
 def watch(worker: Worker, fraction: float, limit: int, seconds: float) -> None:
     """Look until the worker takes too much."""
     while (used := worker.monitor.get_process_memory()) <= fraction * limit:
-        time.sleep(seconds)
+        time.sleep(seconds)  # between two looks: nothing tells when memory grows
     end(f"used {used} bytes: beyond distributed.worker.memory.terminate, {fraction:g} of {limit}")
 
 
