@@ -99,7 +99,8 @@ def test_work_starts_workers_and_its_end_lets_them_go(kubectl, engine):
     kubectl.apply(job(WORK[engine]))
     until(lambda: kubectl.get("wc/it")["spec"]["replicas"] > 1, seconds=120)
     kubectl.wait("wj/work", "condition=Complete", seconds=300)
-    assert kubectl.get("wj/work")["status"]["output"].endswith(PRINTED[engine])
+    # Dask's client may tell on stderr, after the answer, of a request that was under way as it closed.
+    assert PRINTED[engine] in kubectl.get("wj/work")["status"]["output"]
     until(lambda: kubectl.get("wc/it")["status"].get("replicas") == 0, seconds=120)
     found = kubectl.get("wc/it")
     assert found["status"]["autoscaling"]["desiredReplicas"] == 0
