@@ -323,8 +323,8 @@ class Reconciler:
 
     async def _execute(self, plan: Plan) -> None:
         for item in plan.create:
-            logger.info("creating", extra={"object": str(key_of(item))})
-            await self._client.create(item)
+            if await self._client.create(item):
+                logger.info("created", extra={"object": str(key_of(item))})
         for item in plan.apply:
             await self._apply(item)
         for item in plan.start:

@@ -34,7 +34,7 @@ from trireme_operator.plan import quota, rivals, scaling
 from trireme_operator.plan.action import Delete, Plan
 from trireme_operator.plan.conditions import Condition, find, merge, moment, timestamp
 from trireme_operator.plan.difference import sealed
-from trireme_operator.plan.pods import Fields, Trouble, of_deployment, of_pods
+from trireme_operator.plan.pods import Fields, Trouble, of_deployment, of_pods, waits_for_secret
 from trireme_operator.plan.scaling import Scaling
 
 MANAGER = "trireme-operator"
@@ -218,11 +218,8 @@ def plan(cluster: Object, wanted: list[Object], observed: Observed, password: st
         now: the time.
     """
     keys = {key_of(item) for item in wanted}
-    # Whether it has one can't be seen: it is made with the first objects, and when something holds the cluster up.
-    has_secret = adapter(cluster).has_password and not is_group(cluster)
-    may_lack_secret = not observed.objects or worth_a_closer_look(cluster, "Ready", now)
     return Plan(
-        create=[secret(cluster, password)] if has_secret and may_lack_secret else [],
+        create=[secret(cluster, password)] if _may_lack_secret(cluster, wanted, observed) else [],
         apply=wanted,
         delete=[
             Delete(_PRUNED[key.kind], key.namespace, key.name, item["metadata"]["uid"])
@@ -230,6 +227,31 @@ def plan(cluster: Object, wanted: list[Object], observed: Observed, password: st
             if key.kind in _PRUNED and key not in keys
         ],
         again=look_again(cluster, "Ready", now),
+    )
+
+
+def _may_lack_secret(cluster: Object, wanted: Sequence[Object], observed: Observed) -> bool:
+    """Tell whether the Secret with a cluster's password has to be made, as far as that shows.
+
+    The operator can't look: it is made before the first that needs it, and again once a pod waits for it; where there
+    is a control pod, that one alone, because one that runs knows the old password only.
+    """
+    name, control = secret_name(cluster), control_key(cluster)
+    needing = {key_of(item) for item in wanted if item["kind"] in _WITH_PODS and _has_password(item, name)}
+    if not adapter(cluster).has_password or is_group(cluster) or not needing:
+        return False
+    pods = observed.pods
+    if control in needing:
+        needing, pods = {control}, of_component(pods, adapter(cluster).control)
+    return not needing <= observed.objects.keys() or waits_for_secret(pods, name)
+
+
+def _has_password(item: Object, name: str) -> bool:
+    """Tell whether pods get a variable from a Secret of this name."""
+    return any(
+        ((variable.get("valueFrom") or {}).get("secretKeyRef") or {}).get("name") == name
+        for container in item["spec"]["template"]["spec"]["containers"]
+        for variable in container.get("env") or ()
     )
 
 
@@ -432,9 +454,12 @@ def _not_ready(trouble: Trouble) -> Condition:
 
 
 def _workers_trouble(cluster: Object, observed: Observed, workers: Object) -> Trouble | None:
-    return (
-        of_deployment(workers, _WORKER) or of_pods(workers_among(observed.pods, cluster), _WORKER) or observed.trouble
-    )
+    pods, name = workers_among(observed.pods, cluster), secret_name(cluster)
+    if adapter(cluster).has_password and waits_for_secret(pods, name):
+        control = adapter(cluster).control
+        problem = f"the Secret {name} is gone: create it with the password that the {control} has in its environment"
+        return Trouble("CreateContainerConfigError", f"{problem}, or restart the {control}, and there is a new one")
+    return of_deployment(workers, _WORKER) or of_pods(pods, _WORKER) or observed.trouble
 
 
 def _progressing(cluster: Object, observed: Observed, problem: Trouble | None) -> Condition:

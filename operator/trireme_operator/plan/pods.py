@@ -47,6 +47,17 @@ def of_pods(pods: Iterable[Object], fields: Fields) -> Trouble | None:
     return None
 
 
+def waits_for_secret(pods: Iterable[Object], name: str) -> bool:
+    """Tell whether a pod can't start because there is no Secret of this name."""
+    # In the kubelet's words, whether it asks the API server (secrets "x" not found) or knows (secret "x" not found).
+    told = re.compile(rf'\bsecrets? "{re.escape(name)}" not found')
+    return any(
+        told.search(container.get("state", {}).get("waiting", {}).get("message", ""))
+        for pod in pods
+        for container in pod.get("status", {}).get("containerStatuses", [])
+    )
+
+
 def _of_pod(pod: Object, fields: Fields) -> Trouble | None:
     status = pod.get("status", {})
     if status.get("reason") == "Evicted":

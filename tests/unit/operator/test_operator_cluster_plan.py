@@ -27,6 +27,7 @@ from trireme_operator.plan.cluster import (
 )
 from trireme_operator.plan.cluster import owned as as_owned
 from trireme_operator.plan.difference import must_apply
+from trireme_operator.plan.group import complete
 from trireme_operator.plan.pods import Trouble
 
 LIMITS = {"limits": {"cpu": "2", "memory": "3Gi"}}
@@ -174,43 +175,77 @@ def test_an_earlier_clusters_objects_are_not_this_ones() -> None:
     assert Observed.of(item, [owned(config_map("conf"), earlier)]) == NOTHING
 
 
+ELSEWHERE = {"broker": {"url": "redis://elsewhere:6379/0"}}
+MISSED = 'secret "numbers-auth" not found'
+
+
+def with_pods(kind: str, name: str, secret: str = "numbers-auth") -> Object:
+    """Return a controller whose pods have a variable from a Secret."""
+    variable = {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": secret, "key": "password"}}}
+    container = {"name": name, "env": [{"name": "A", "value": "b"}, variable]}
+    return {"kind": kind, "metadata": {"name": name}, "spec": {"template": {"spec": {"containers": [container]}}}}
+
+
+def waiting_pod(component: str, message: str) -> Object:
+    waiting = {"state": {"waiting": {"reason": "CreateContainerConfigError", "message": message}}, "image": "mine:1"}
+    labels = {"app.kubernetes.io/component": component}
+    return {"metadata": {"name": component, "labels": labels}, "status": {"containerStatuses": [waiting]}}
+
+
+MASTER, BROKER = with_pods("StatefulSet", "numbers-master"), with_pods("StatefulSet", "numbers-broker")
+WORKER, FLOWER = with_pods("Deployment", "numbers-worker"), with_pods("Deployment", "numbers-flower")
+
+
 @pytest.mark.parametrize(
-    ("engine", "seen", "created"),
+    ("item", "wanted", "seen", "pods", "is_made"),
     [
-        ("celery", [], ["numbers-auth"]),
-        # What the operator can't read it must not write twice: the broker already runs with the first password.
-        ("celery", [config_map("numbers-conf")], []),
+        (cluster("celery"), [BROKER, WORKER], [], [], True),
+        (cluster("spark"), [MASTER, WORKER], [], [], True),
+        # Dask has none: one of that name is a user's.
+        (cluster("dask"), [with_pods("Deployment", "numbers-scheduler")], [], [], False),
         # A group that was there first is none of what is made.
-        ("celery", [group()], ["numbers-auth"]),
-        ("dask", [], []),
-        ("spark", [], ["numbers-auth"]),
+        (cluster("celery"), [BROKER, WORKER], [group()], [], True),
+        (cluster("celery"), [BROKER, WORKER], [config_map("numbers-conf")], [], True),
+        # What the operator can't read it must not write twice: the broker already runs with the first password.
+        (cluster("celery"), [BROKER, WORKER], [BROKER], [], False),
+        (cluster("celery"), [BROKER, WORKER], [BROKER, WORKER], [], False),
+        # Somebody deleted it: a broker that starts anew has to have one, and others have to have the broker's.
+        (cluster("celery"), [BROKER, WORKER], [BROKER, WORKER], [waiting_pod("broker", MISSED)], True),
+        (cluster("celery"), [BROKER, WORKER], [BROKER, WORKER], [waiting_pod("worker", MISSED)], False),
+        (cluster("celery"), [BROKER, WORKER], [BROKER, WORKER], [waiting_pod("driver", MISSED)], False),
+        (cluster("spark"), [MASTER, WORKER], [MASTER, WORKER], [waiting_pod("master", MISSED)], True),
+        # Where nobody needs it, there is none.
+        (cluster("celery", values=ELSEWHERE), [with_pods("Deployment", "numbers-worker", "mine")], [], [], False),
+        (cluster("celery"), [with_pods("StatefulSet", "numbers-broker", "mine")], [], [], False),
+        (cluster("celery", values=ELSEWHERE), [FLOWER], [], [], True),
+        (cluster("celery", values=ELSEWHERE), [FLOWER], [FLOWER], [], False),
+        (cluster("celery", values=ELSEWHERE), [FLOWER], [FLOWER], [waiting_pod("flower", MISSED)], True),
+        # The broker was elsewhere until now.
+        (cluster("celery"), [BROKER, WORKER], [WORKER], [], True),
     ],
 )
-def test_the_password_is_made_once(engine: str, seen: list[Object], created: list[str]) -> None:
-    item = cluster(engine)
-    observed = Observed.of(item, [owned(one, item) for one in seen])
-    found = plan(item, [], observed, "guess", NOW).create
-    assert [made["metadata"]["name"] for made in found] == created
-
-
-@pytest.mark.parametrize(
-    ("engine", "ready", "since", "suspend", "created"),
-    [
-        # Somebody deleted it: pods that need it do not start.
-        ("celery", "False", 3, False, True),
-        ("celery", "False", 2, False, False),
-        ("celery", "True", 60, False, False),
-        ("celery", "False", 60, True, False),
-        ("dask", "False", 60, False, False),
-    ],
-)
-def test_the_password_is_made_again_when_something_holds_the_cluster_up(
-    engine: str, ready: str, since: float, suspend: bool, created: bool
+def test_when_the_password_is_made(
+    item: Object, wanted: list[Object], seen: list[Object], pods: list[Object], is_made: bool
 ) -> None:
-    item = cluster(engine, suspend=suspend, status={"conditions": [condition("Ready", ready, since=STAMP)]})
-    observed = Observed.of(item, [owned(config_map("numbers-conf"), item)])
-    found = plan(item, [], observed, "guess", NOW + timedelta(seconds=since)).create
-    assert [made["metadata"]["name"] for made in found] == (["numbers-auth"] if created else [])
+    observed = Observed.of(item, [owned(one, item) for one in seen], pods)
+    found = plan(item, as_owned(item, wanted), observed, "guess", NOW).create
+    assert [made["metadata"]["name"] for made in found] == (["numbers-auth"] if is_made else [])
+
+
+def test_a_group_makes_no_password() -> None:
+    whole = complete(group(), cluster("celery"))
+    assert plan(whole, as_owned(whole, [with_pods("Deployment", "big-worker")]), NOTHING, "guess", NOW).create == []
+
+
+def test_a_password_that_only_the_broker_has_is_asked_for() -> None:
+    item = cluster("celery", replicas=1)
+    observed = replace(seen(item, 1, {}), pods=[waiting_pod("worker", MISSED)])
+    found = conditions(status(item, observed, NOW))
+    assert found["Ready"]["reason"] == "CreateContainerConfigError"
+    assert found["Ready"]["message"] == (
+        "the Secret numbers-auth is gone: create it with the password that the broker has in its environment, "
+        "or restart the broker, and there is a new one"
+    )
 
 
 def test_the_secret_goes_with_its_cluster() -> None:

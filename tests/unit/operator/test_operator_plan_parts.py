@@ -10,7 +10,7 @@ from operating import EARLIER, STAMP, condition, merged
 from trireme_operator.api import Object
 from trireme_operator.plan.conditions import Condition, find, is_true, merge, moment, timestamp
 from trireme_operator.plan.difference import correction, holds, merge_patch, must_apply, sealed
-from trireme_operator.plan.pods import Fields, Trouble, ended, not_made, of_deployment, of_pods
+from trireme_operator.plan.pods import Fields, Trouble, ended, not_made, of_deployment, of_pods, waits_for_secret
 from trireme_operator.quantity import mebibytes, number
 
 
@@ -284,6 +284,22 @@ UNSCHEDULABLE = {
     "reason": "Unschedulable",
     "message": "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are.",
 }
+
+
+@pytest.mark.parametrize(
+    ("message", "waits_for_it"),
+    [
+        ('secret "auth" not found', True),
+        ('failed to sync: secrets "auth" not found', True),
+        ('secret "other-auth" not found', False),
+        ('secret "auth-other" not found', False),
+        ('configmap "auth" not found', False),
+        ("couldn't find key password in Secret team/auth", False),
+    ],
+)
+def test_who_waits_for_a_secret(message: str, waits_for_it: bool) -> None:
+    missing = pod(waits("CreateContainerConfigError", message))
+    assert waits_for_secret([pod(), pod({"running": {}}), missing], "auth") is waits_for_it
 
 
 @pytest.mark.parametrize(

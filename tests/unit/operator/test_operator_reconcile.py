@@ -631,27 +631,64 @@ def test_a_cluster_waits_for_its_namesakes_objects_to_go() -> None:
     reconcile(twin, NUMBERS)
     twin.collect()
     assert SECRET not in twin.objects
-    twin.clock.pass_(3)
+    twin.put(broker_pod(MISSED))
     reconcile(twin, NUMBERS)
     assert SECRET in twin.objects
+    twin.put(broker_pod({"running": {}}))
     asyncio.run(twin.settle())
     assert reason(twin, NUMBERS, "Ready") == ("True", "Ready")
+
+
+MISSED = {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "numbers-auth" not found'}}
+
+
+def broker_pod(state: Object) -> Object:
+    labels = {"app.kubernetes.io/instance": "numbers", "app.kubernetes.io/component": "broker"}
+    container = {"name": "broker", "image": "trireme/redis:dev", "state": state}
+    metadata = {"name": "numbers-broker-0", "namespace": NAMESPACE, "labels": labels}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": {"containerStatuses": [container]}}
 
 
 def test_a_secret_that_was_deleted_is_made_again_when_it_is_missed() -> None:
     twin = settled(cluster("celery", replicas=1))
     twin.remove(SECRET)
-    # Nobody needs it as long as all runs.
-    twin.clock.pass_(60)
-    assert reconcile(twin, NUMBERS) == []
+    # Nobody needs it as long as all runs, nor while the broker is only slow.
+    twin.put(broker_pod({"waiting": {"reason": "ContainerCreating"}}))
     broker = twin.objects[BROKER]
     twin.put({**broker, "status": {**broker["status"], "readyReplicas": 0}})
-    reconcile(twin, NUMBERS)
-    twin.clock.pass_(2)
-    assert reconcile(twin, NUMBERS) == []
-    twin.clock.pass_(1)
+    for _ in range(3):
+        reconcile(twin, NUMBERS)
+        twin.clock.pass_(60)
+    assert SECRET not in twin.objects
+    twin.put(broker_pod(MISSED))
     assert ("create", SECRET) in reconcile(twin, NUMBERS)
     assert len(twin.objects[SECRET]["stringData"]["password"]) == 48
+
+
+@pytest.mark.parametrize("engine", ["spark", "celery"])
+def test_a_cluster_that_takes_its_time_is_asked_for_no_password(engine: str) -> None:
+    twin = settled(cluster(engine, replicas=1))
+    for key in (BROKER, Key("StatefulSet", NAMESPACE, "numbers-master")):
+        if item := twin.objects.get(key):
+            twin.put({**item, "status": {**item["status"], "readyReplicas": 0}})
+    before = len(twin.writes)
+    for _ in range(5):
+        twin.restart()
+        reconcile(twin, NUMBERS)
+        twin.clock.pass_(10)
+    assert ("create", SECRET) not in twin.writes[before:]
+
+
+def test_what_is_there_already_is_not_told_as_made(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="trireme_operator.reconcile")
+    twin = Twin()
+    twin.put(fresh(cluster("celery")))
+    twin.put({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET.name, "namespace": NAMESPACE}})
+    reconcile(twin, NUMBERS)
+    assert ("create", SECRET) in twin.writes
+    assert [one.message for one in caplog.records if one.__dict__.get("object") == str(SECRET)] == []
+    twin = settled(cluster("celery"))
+    assert [one.message for one in caplog.records if one.__dict__.get("object") == str(SECRET)] == ["created"]
 
 
 def test_what_took_the_place_of_something_to_prune_is_left() -> None:
