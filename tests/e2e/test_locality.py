@@ -42,7 +42,9 @@ def test_where_workers_are_placed(kubectl):
         ("nodes-preferred", {"nodeLabels": near}, [NODES[0]] * 2),
     ):
         dask = {"scheduler": {"resources": SMALL}}
-        kubectl.apply(custom("WorkerCluster", name, engine="dask", replicas=2, placement=placement, dask=dask, **NO_IMAGE))
+        kubectl.apply(
+            custom("WorkerCluster", name, engine="dask", replicas=2, placement=placement, dask=dask, **NO_IMAGE)
+        )
         until(lambda name=name: "" not in (found := places(kubectl, name)) and len(found) == 2)
         assert places(kubectl, name) == expected
 
