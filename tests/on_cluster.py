@@ -48,15 +48,6 @@ def first_line(process, seconds=120):
     return process.stdout.readline()
 
 
-def snippets(page, heading, language):
-    """Return the code blocks of a language under a heading of a page in docs/."""
-    text = (TOP / "docs" / page).read_text()
-    section = text[text.index(f"\n## {heading}\n") + 1 :].partition("\n## ")[0]
-    return [
-        block.removeprefix(f"{language}\n") for block in section.split("```")[1::2] if block.startswith(f"{language}\n")
-    ]
-
-
 class Kubectl:
     """kubectl in one namespace."""
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import trireme
-from on_cluster import CONTEXT, TOP, Kubectl, first_line, run, snippets, started, until
+from on_cluster import CONTEXT, TOP, Kubectl, first_line, run, started, until
+from pages import snippets
 
 SMALL = {"limits": {"cpu": "1", "memory": "512Mi"}, "requests": {"cpu": "50m"}}
 TASKS = """
@@ -220,7 +221,7 @@ def quick_start(tmp_path, *words):
 @pytest.mark.usefixtures("config", "numbers")
 def test_the_quick_start(tmp_path):
     """Its commands as they stand there."""
-    (block,) = snippets("quickstart.md", "On a cluster", "sh")
+    (block,) = snippets("docs/quickstart.md", "On a cluster", "sh")
     done = quick_start(tmp_path, "bash", "-euc", block)
     assert re.fullmatch(r"result 10\nresult\n0\.(499|500)\d*\n", done.stdout), done.stderr
 
@@ -228,7 +229,7 @@ def test_the_quick_start(tmp_path):
 @pytest.mark.usefixtures("config", "numbers")
 def test_the_quick_start_from_python(tmp_path):
     """As it stands there, but beside the cluster of these tests, and whatever Python this is."""
-    code = "\n".join(snippets("quickstart.md", "From Python", "python"))
+    code = "\n".join(snippets("docs/quickstart.md", "From Python", "python"))
     code = code.replace('"numbers"', '"snippet"').replace(".dask()", ".dask(check_versions=False)")
     done = quick_start(tmp_path, sys.executable, "-c", code)
     assert done.stdout == "6\nresult 10\n", done.stderr

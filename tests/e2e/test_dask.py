@@ -3,9 +3,12 @@
 import re
 
 import pytest
+from reader import Reader
 
 from on_cluster import TOP, until
+from pages import missing, snippets
 
+SPILLED, CHUNKS = (text.splitlines() for text in snippets("docs/dask.md", "Memory", "text"))
 SMALL = {"limits": {"cpu": "1", "memory": "512Mi"}, "requests": {"cpu": "20m"}}
 
 
@@ -30,6 +33,7 @@ def test_more_data_than_memory_is_spilled(kubectl):
     assert data > 3 * memory
     assert spilled > data - memory
     assert output.splitlines()[-1] == "the same 2 processes"
+    assert missing(SPILLED, output.splitlines(), figures=True) is None
 
 
 def test_what_the_size_of_chunks_does(kubectl):
@@ -37,15 +41,19 @@ def test_what_the_size_of_chunks_does(kubectl):
     sizes, tasks, _, peaks = zip(*(map(float, line.split()) for line in lines[-4:]), strict=True)
     assert list(sizes) == sorted(sizes)
     assert list(tasks) == sorted(tasks, reverse=True)
+    assert missing(CHUNKS, lines, figures=True) is None
     # One chunk of 200 MB, another turned, and their sum.
     assert peaks[-1] - peaks[-2] > 200
 
 
-def test_a_report_outlives_its_job(kubectl):
-    assert run_sample(kubectl, "report", "report") == "mean 0.50, see /reports/mean.html"
+def test_a_report_outlives_its_job(kubectl, tmp_path):
+    (script,) = snippets("docs/dask.md", "Dashboard, metrics, reports", "sh")
+    reader = Reader(tmp_path, kubectl)
+    reader.does(script)
+    assert kubectl.get("wj/report")["status"]["output"] == "mean 0.50, see /reports/mean.html"
     kubectl("delete", "wj/report")
-    kubectl.wait("pod/reports", "condition=Ready")
-    html = kubectl("exec", "reports", "--", "cat", "/reports/mean.html")
+    reader.does(script.splitlines()[-1])
+    html = (tmp_path / "mean.html").read_text()
     assert "Dask Performance Report" in html
     assert "random_sample" in html
 

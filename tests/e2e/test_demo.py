@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from reader import Reader
 
-from on_cluster import CONTEXT, TOP, run, until
+from on_cluster import TOP, until
+from pages import commands, missing, snippets
 
 SAMPLES = {
     "dask-mean.yaml": ("mean", r"^0\.(499|500)\d*$"),
@@ -92,19 +94,20 @@ def test_every_part_of_a_sample_has_limits(kubectl):
     until(lambda: not own(kubectl), seconds=180)
 
 
-def test_the_readme_runs_the_samples_by_hand(kubectl):
+def test_the_readme_runs_the_samples_by_hand(kubectl, tmp_path):
     """The commands as they stand there, in a namespace of the test's."""
-    text = (TOP / "README.md").read_text()
-    block = text[text.index("The same by hand") :].split("```")[1].removeprefix("sh\n")
-    script = block.replace("kubectl ", f"kubectl --context={CONTEXT} --namespace={kubectl.namespace} ")
-    printed = run("bash", "-euc", script, seconds=330).stdout.splitlines()
+    (script,) = snippets("README.md", "Two commands", "sh")
+    printed = Reader(tmp_path, kubectl).does(script).splitlines()
     results = dict(SAMPLES.values())
     for name, line in zip(("add", "mean", "average-age"), printed[-3:], strict=True):
         assert re.match(results[name], line), printed
 
 
 def test_make_demo_prints_the_three_results(make):
-    printed = make("demo").stdout
+    ((command, documented),) = commands(*snippets("README.md", "Two commands", "console"))
+    printed = make(command.removeprefix("make ")).stdout
+    # In the order in which the samples end.
+    assert [line for line in documented if missing([line], printed.splitlines())] == [], printed
     found = dict(re.findall(r"^  (\S+) +[\d.]+ s  (.+)$", printed, re.MULTILINE))
     for name, result in SAMPLES.values():
         assert re.match(result, found[name]), printed

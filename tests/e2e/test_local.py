@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from on_cluster import TOP, first_line, snippets, started
+from on_cluster import TOP, first_line, started
+from pages import commands, missing, snippets
 from trireme.errors import TriremeError
 from trireme.local.run import run
 from trireme.local.work import Work
@@ -38,11 +39,16 @@ RESULTS = (r"^8$", r"^0\.(499|500)\d*$", r"^2\.0$")
 
 
 def test_make_try_prints_the_three_results(make):
+    ((command, documented),) = commands(*snippets("README.md", "First contact: no Kubernetes", "console"))
     # PySpark is built from its 456 MB the first time.
-    printed = make("try", seconds=900).stdout.splitlines()
+    done = make(command.removeprefix("make "), seconds=900)
+    printed = done.stdout.splitlines()
     assert len(printed) == len(RESULTS), printed
     for line, result in zip(printed, RESULTS, strict=True):
         assert re.match(result, line), printed
+    # What is not a result is on standard error.
+    said = [*done.stderr.splitlines(), *printed]
+    assert [line for line in documented if missing([line], said)] == [], said
 
 
 def test_the_quick_start(tmp_path):
@@ -50,7 +56,7 @@ def test_the_quick_start(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     (tmp_path / "manifests").symlink_to(TOP / "manifests")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    (block,) = snippets("quickstart.md", "On this machine", "sh")
+    (block,) = snippets("docs/quickstart.md", "On this machine", "sh")
     done = subprocess.run(
         ["bash", "-euc", block],
         cwd=tmp_path,

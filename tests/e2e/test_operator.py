@@ -5,6 +5,7 @@ import json
 import pytest
 
 from on_cluster import TOP, Kubectl, run, until
+from pages import snippets
 
 SMALL = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "20m"}}
 BROKER = {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "20m"}}
@@ -234,8 +235,10 @@ def test_an_upgrade_of_the_operator_leaves_clusters_alone(kubectl):
 
 def test_the_readme_installs_elsewhere():
     """The command for other clusters, as it stands there; the API server checks all of it and keeps nothing."""
-    text = (TOP / "README.md").read_text()
-    command = text[text.index("helm install trireme ") :].partition("\n```")[0].replace("\\\n", " ")
+    (block,) = snippets("README.md", "On any other cluster", "sh")
+    # The first is of test_images.py, which has a registry.
+    push, command = block.replace("\\\n", " ").splitlines()
+    assert push == "make push REGISTRY=registry.example/team"
     words = command.replace("--namespace trireme-system", "--namespace elsewhere").split()
     words[words.index("trireme")] = "elsewhere"
     helm = [*words, "--kube-context=kind-trireme", "--set=crds.enabled=false", "--dry-run=client"]

@@ -1,21 +1,17 @@
 """The page on values: its commands print what it says."""
 
-import re
 import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 
+from pages import commands, every
 from trireme.cli.main import run
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "values.md").read_text()
-FILES = dict(re.findall(r"(?m)^`(\S+)`:\n\n```yaml\n((?:.*\n)*?)```$", PAGE))
-STEPS = [
-    (command, output)
-    for block in re.findall(r"(?m)^```console\n((?:.*\n)*?)```$", PAGE)
-    for command, output in re.findall(r"(?m)^\$ (.*)\n((?:(?!\$ ).*\n)*)", block)
-]
+BLOCKS = every("docs/values.md")
+FILES = {block.file: block.text for block in BLOCKS if block.file}
+STEPS = [step for block in BLOCKS if block.language == "console" for step in commands(block.text)]
 
 
 def test_every_command_prints_what_the_page_says(
@@ -32,4 +28,4 @@ def test_every_command_prints_what_the_page_says(
         if "diff" in arguments and not shutil.which("helm"):
             continue
         run(arguments)
-        assert capsys.readouterr().out == output, command
+        assert capsys.readouterr().out.splitlines() == output, command
