@@ -194,7 +194,7 @@ _TOLERATIONS = _list(
 
 
 # What the charts and the operator mount themselves.
-_RESERVED = ("tmp", "scripts", "conf", "code", "script", "spill")
+_RESERVED = ("tmp", "scripts", "conf", "code", "script", "spill", "broker-tls", "events", "beat")
 # All that Pod Security "restricted" lets a pod have.
 _SOURCES = {
     "persistentVolumeClaim": "a claim by its name, claimName",

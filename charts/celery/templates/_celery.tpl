@@ -121,7 +121,7 @@ in which a task process is not replaced after each task. Threads have the rest t
 persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Retain}
 volumeClaimTemplates:
   - metadata:
-      name: data
+      name: {{ .name }}
       labels:
         {{- include "common.labels" . | nindent 8 }}
     spec:

@@ -40,7 +40,7 @@ _SOURCES = {
     "persistentVolumeClaim", "configMap", "secret", "emptyDir", "ephemeral", "projected", "downwardAPI", "csi",
 }  # fmt: skip
 # The charts' own.
-_RESERVED = {"tmp", "scripts", "conf", "code", "script", "spill"}
+_RESERVED = {"tmp", "scripts", "conf", "code", "script", "spill", "broker-tls", "events", "beat"}
 _MAX_REPLICAS = 1000
 
 

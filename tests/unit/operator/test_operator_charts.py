@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 from helm_python import Chart
-from operating import CHARTS, ENGINES, NAMESPACE, NOW, chart_objects, charts, cluster
+from operating import CHARTS, ENGINES, NAMESPACE, NOW, chart_objects, charts, cluster, schema_of
 
+from trireme_operator import crds
 from trireme_operator.api import CHART_KINDS, SELECTOR, Key, Object, key_of
 from trireme_operator.charts import ChartProblem, Charts, HelmCommand, InProcess
 from trireme_operator.engines import ENGINES as ADAPTERS
@@ -225,6 +226,30 @@ def helm(folder: Path, script: str) -> HelmCommand:
     command.write_text(f"#!/bin/sh\n{script}\n")
     command.chmod(0o755)
     return HelmCommand(str(command))
+
+
+@pytest.mark.parametrize(
+    ("engine", "values"),
+    [
+        ("dask", {"spill": {"size": "1Gi", "storageClassName": "fast"}}),
+        ("spark", {"mode": "connect", "history": {"enabled": True, "existingClaim": "logs"}}),
+        ("celery", {"monitor": {"enabled": True}, "broker": {"type": "rabbitmq"}}),
+        ("celery", {"beat": {"enabled": True}, "flower": {"enabled": True}}),
+        ("celery", {"beat": {"enabled": True, "persistence": {"enabled": False}}}),
+        ("celery", {"broker": {"existingSecret": "a", "tls": {"secretName": "b"}}}),
+    ],
+)
+def test_a_users_volume_can_have_any_name_that_is_not_refused(engine: str, values: Object) -> None:
+    mine = {"volumes": [{"name": "mine", "emptyDir": {}}], "code": {"configMap": "tasks"}}
+    names = set()
+    for item in charts.render(engine, "numbers", NAMESPACE, {**values, **mine}):
+        spec = item.get("spec", {})
+        here = {volume["name"] for volume in spec.get("template", {}).get("spec", {}).get("volumes", [])}
+        if "mine" in here:
+            names |= here | {claim["metadata"]["name"] for claim in spec.get("volumeClaimTemplates", [])}
+    assert {"tmp", "scripts", "code"} <= names
+    rules = schema_of(crds.worker_cluster())["properties"]["spec"]["properties"]["volumes"]["x-kubernetes-validations"]
+    assert [name for name in names - {"mine"} if f"'{name}'" not in rules[0]["rule"]] == []
 
 
 def test_the_helm_command_is_asked_for_what_is_wanted(tmp_path: Path) -> None:
