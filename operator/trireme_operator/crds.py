@@ -149,7 +149,7 @@ def _name_reference(description: str, name: str) -> Schema:
 
 def _code() -> Schema:
     return _object(
-        "Python files for workers and drivers, put on their PYTHONPATH.",
+        "Python files for workers, drivers and Dask's scheduler, put on their PYTHONPATH.",
         {"configMap": _string("Name of a ConfigMap whose keys are the files.", pattern=OBJECT_NAME, maxLength=253)},
     )
 

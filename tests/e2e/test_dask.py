@@ -70,6 +70,7 @@ CONFIG = {
 LOOK = """
 import json, os, urllib.request
 import dask
+import mine
 from distributed import Client
 
 NAMES = %r
@@ -97,6 +98,8 @@ with Client() as client:
         print(json.dumps([name, *seen]))
     print(json.dumps(["memory", *client.run(memory).values()]))
     print(json.dumps(["threads", *client.nthreads().values()]))
+    # By reference, so that scheduler and worker import it.
+    print(json.dumps(["code", client.submit(mine.double, 21).result(), client.gather(client.map(mine.double, [1]))]))
     (worker,) = client.scheduler_info()["workers"]
     client.submit(sum, [1, 2]).result()
     host = worker.partition("://")[2].rpartition(":")[0]
@@ -112,6 +115,7 @@ def test_configuration_metrics_and_dashboard(kubectl):
     """One configuration for driver, worker and scheduler, in force; what each worker offers is in the status, too."""
     spec = {
         "engine": "dask",
+        "code": {"configMap": "mine"},
         "resources": {"limits": {"cpu": "2", "memory": "512Mi"}, "requests": {"cpu": "20m"}},
         "dask": {
             "config": {**CONFIG, "distribted": {}},
@@ -122,6 +126,7 @@ def test_configuration_metrics_and_dashboard(kubectl):
     cluster = {"apiVersion": "trireme.dev/v1alpha1", "kind": "WorkerCluster", "metadata": {"name": "it"}, "spec": spec}
     driver = {"resources": SMALL, "script": LOOK % (NAMES,)}
     job = {"clusterRef": {"name": "it"}, "driver": driver}
+    kubectl("create", "configmap", "mine", "--from-literal=mine.py=def double(x): return 2 * x")
     kubectl.apply(cluster, {**cluster, "kind": "WorkerJob", "spec": job})
     kubectl.wait("wj/it", "condition=Complete")
     lines = kubectl.get("wj/it")["status"]["output"].splitlines()
@@ -133,6 +138,7 @@ def test_configuration_metrics_and_dashboard(kubectl):
         NAMES[3]: f'["{NAMES[3]}", ["a", "b"], ["a", "b"], ["a", "b"]]',
         "memory": '["memory", [0.4, 0.5, 0.75, 90000000, "/spill"]]',
         "threads": '["threads", 2]',
+        "code": '["code", 42, [2]]',
         "worker metrics": '["worker metrics", true]',
         "scheduler metrics": '["scheduler metrics", true]',
         "dashboard": '["dashboard", true]',

@@ -244,6 +244,14 @@ def test_code_is_mounted(render: Render, engine: str) -> None:
     assert mount["readOnly"] is True
 
 
+def test_a_dask_scheduler_can_unpickle_what_workers_can(render: Render) -> None:
+    scheduler = render("dask", {"code": {"configMap": "tasks"}})["Deployment", f"{NAME}-scheduler"]
+    assert {"name": "code", "configMap": {"name": "tasks"}} in scheduler["spec"]["template"]["spec"]["volumes"]
+    (mount,) = [mount for mount in container(scheduler)["volumeMounts"] if mount["name"] == "code"]
+    assert environment(scheduler)["PYTHONPATH"] == mount["mountPath"]
+    assert "PYTHONPATH" not in environment(render("dask")["Deployment", f"{NAME}-scheduler"])
+
+
 PLACEMENT: Object = {
     "nodeSelector": {"disk": "fast"},
     "affinity": {"nodeAffinity": {}},
