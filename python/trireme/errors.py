@@ -12,3 +12,7 @@ class TriremeError(Exception):
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)
         self.code = code
+
+
+class TooLate(TriremeError, TimeoutError):
+    """What was waited for has not come in time."""

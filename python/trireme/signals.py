@@ -26,6 +26,28 @@ def deferred() -> Iterator[None]:
 
 
 @contextmanager
+def terminable() -> Iterator[None]:
+    """Leave by SystemExit at TERM and HUP, so that all is cleaned up as after Ctrl-C; the code is a shell's for it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.getsignal(number) for number in ENDING if number != signal.SIGINT}
+    try:
+        for number, handler in before.items():
+            # One that is ignored stays so: `nohup` does that.
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, leave)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextmanager
 def _held() -> Iterator[list[int]]:
     come: list[int] = []
     if threading.current_thread() is not threading.main_thread():

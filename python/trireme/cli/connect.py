@@ -2,9 +2,12 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +15,7 @@ import click
 
 from trireme.cli.connection import Place, connection_options, names_of
 from trireme.errors import TriremeError
+from trireme.signals import ENDING
 
 _DASHBOARDS = ("dashboard", "ui", "flower", "history")
 
@@ -69,18 +73,54 @@ def connect(place: Place, name: str, command: tuple[str, ...]) -> int:
     with Cluster.of(place.kube(), name) as cluster:
         env = cluster.connect()
         if command:
-            try:
-                return subprocess.run(command, env={**os.environ, **env}, check=False).returncode
-            except OSError as error:
-                raise TriremeError(f"{command[0]}: {error.strerror}", 127) from None
-            except KeyboardInterrupt:
-                return 130
+            return _to_its_end(command, {**os.environ, **env})
         for key, value in env.items():
             click.echo(f"export {key}={shlex.quote(value)}")
         if not cluster.kube.inside:
             click.echo("the way stays open until Ctrl-C", err=True)
             _until_interrupted()
     return 0
+
+
+def _to_its_end(command: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run a command until it ends by itself, and return its exit code, as a shell would tell it.
+
+    Signals are for the command: those that a terminal sends reach it by themselves, others are handed on.
+
+    Raises:
+        TriremeError: there is no such command.
+    """
+    started: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
+
+    def hand_on(number: int, _: object) -> None:
+        if not started:
+            early.append(number)
+        elif number != signal.SIGINT or not _in_foreground():
+            started[0].send_signal(number)
+
+    before = {number: signal.signal(number, hand_on) for number in ENDING if signal.getsignal(number) != signal.SIG_IGN}
+    try:
+        started.append(subprocess.Popen(command, env=env))
+        for number in early:
+            started[0].send_signal(number)
+        code = started[0].wait()
+    except OSError as error:
+        raise TriremeError(f"{command[0]}: {error.strerror}", 127) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
+
+
+def _in_foreground() -> bool:
+    """Tell whether a terminal's Ctrl-C goes to this process, and with it to its children."""
+    try:
+        with Path("/dev/tty").open("rb") as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except (OSError, AttributeError):
+        # There is no terminal; the latter is Windows, where Ctrl-C goes to all.
+        return not hasattr(os, "tcgetpgrp")
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from trireme.client.kube import AlreadyExists
 from trireme.client.making import Made
 from trireme.client.objects import KEEP_SECONDS
 from trireme.errors import TriremeError
+from trireme.signals import terminable
 
 _KINDS = {
     "ConfigMap": "configmaps",
@@ -109,7 +111,18 @@ def _attend(
     dry_run: bool,
     output: str | None,
 ) -> int:
-    """Make jobs, and follow them; what is not whole, or stopped by Ctrl-C, is taken back."""
+    """Make jobs, and follow them; what is not whole, or stopped by Ctrl-C, TERM or HUP, is taken back."""
+    with terminable():
+        return _followed(made, make, detach, dry_run, output)
+
+
+def _followed(
+    made: Made,
+    make: Callable[[], tuple[list[Job], list[dict[str, Any]]]],
+    detach: bool,
+    dry_run: bool,
+    output: str | None,
+) -> int:
     jobs: list[Job] = []
     try:
         jobs, items = make()
@@ -134,6 +147,11 @@ def _attend(
         if not _take_back(made):
             click.echo(f"{names or 'what was made'} stopped and deleted", err=True)
         return 130
+    except SystemExit:
+        # TERM, or a terminal that is gone: nobody is there to ask.
+        if not (jobs and detach):
+            _take_back(made)
+        raise
     except BaseException:
         if not jobs:
             _take_back(made)
@@ -143,8 +161,10 @@ def _attend(
 def _take_back(made: Made) -> bool:
     """Delete what was made; tell what is left, and whether anything is."""
     left = made.take_back()
-    for what, error in left.items():
-        click.echo(f"{what} may be left: {error}", err=True)
+    # After HUP there may be nowhere to write to.
+    with suppress(OSError):
+        for what, error in left.items():
+            click.echo(f"{what} may be left: {error}", err=True)
     return bool(left)
 
 

@@ -11,7 +11,7 @@ from trireme.client.job import cluster_progress, cluster_spec
 from trireme.client.kube import AlreadyExists, Kube, NotFound, Object
 from trireme.client.making import Made, remove
 from trireme.client.patience import Patience
-from trireme.errors import TriremeError
+from trireme.errors import TooLate, TriremeError
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -132,7 +132,7 @@ class Cluster:
             timeout: seconds to wait at most.
 
         Raises:
-            TimeoutError: it does not by then; with what keeps it.
+            TooLate: it does not by then; with what keeps it. A TimeoutError.
         """
         deadline, patience = time.monotonic() + timeout, Patience()
         while True:
@@ -147,7 +147,7 @@ class Cluster:
             if time.monotonic() > deadline:
                 why = f"{ready['reason']}: {ready['message']}" if ready else "no operator has looked at it"
                 why = str(patience.error or why)
-                raise TimeoutError(f"cluster {self.name} is not ready after {timeout:.0f} s: {why}")
+                raise TooLate(f"cluster {self.name} is not ready after {timeout:.0f} s: {why}")
             time.sleep(_POLL_SECONDS)
 
     def connect(self) -> dict[str, str]:
@@ -165,11 +165,19 @@ class Cluster:
 
         Raises:
             TriremeError: it is no Dask, or Python or packages differ from the workers' too much.
+            TooLate: its scheduler does not answer.
         """
         self._must_be("dask")
         from distributed import Client
 
-        client = Client(self.connect()["DASK_SCHEDULER_ADDRESS"], **options)  # type: ignore[no-untyped-call]
+        try:
+            client = Client(self.connect()["DASK_SCHEDULER_ADDRESS"], **options)  # type: ignore[no-untyped-call]
+        except OSError as error:
+            if isinstance(error, TriremeError):
+                raise
+            raise TooLate(
+                f"the scheduler of cluster {self.name} does not answer: {error}: trireme doctor {self.name}"
+            ) from None
         self._clients.append(client)
         if check_versions:
             from trireme.client.versions import check_dask

@@ -13,7 +13,7 @@ from trireme.client.kube import AlreadyExists, Kube, NotFound, Object
 from trireme.client.logs import Followers, follow
 from trireme.client.making import Made
 from trireme.client.patience import Patience
-from trireme.errors import TriremeError
+from trireme.errors import TooLate, TriremeError
 
 _POLL_SECONDS = 1.0
 _LAST_LINES_SECONDS = 10.0
@@ -84,7 +84,7 @@ class Job:
 
         Raises:
             JobFailed: it failed.
-            TimeoutError: it has not ended by then.
+            TooLate: it has not ended by then; a TimeoutError.
         """
         self._wait(timeout)
         if self.state == "Failed":
@@ -103,7 +103,7 @@ class Job:
                 if self.done():
                     return
             if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"job {self.name} has not ended after {timeout} s: it is {self.state}")
+                raise TooLate(f"job {self.name} has not ended after {timeout} s: it is {self.state}")
             time.sleep(_POLL_SECONDS)
 
     def failure(self) -> str | None:

@@ -66,6 +66,7 @@ class Kube:
     """
 
     def __init__(self, kubeconfig: str | None = None, context: str | None = None, namespace: str | None = None) -> None:
+        import yaml
         from kubernetes import config
 
         in_pod = "KUBERNETES_SERVICE_HOST" in os.environ
@@ -75,10 +76,19 @@ class Kube:
                 self.api, self.context = _in_pod(), "this pod's service account"
                 found = _NAMESPACE_FILE.read_text() if _NAMESPACE_FILE.exists() else None
             else:
-                self.api = config.new_client_from_config(config_file=kubeconfig, context=context)
-                contexts, active = config.list_kube_config_contexts(config_file=kubeconfig)
+                # The package looks at the variable once, when it is imported.
+                file = kubeconfig or os.environ.get("KUBECONFIG")
+                self.api = config.new_client_from_config(config_file=file, context=context)
+                contexts, active = config.list_kube_config_contexts(config_file=file)
                 chosen = next((one for one in contexts if one["name"] == context), active)
                 found, self.context = chosen["context"].get("namespace"), f"context {chosen['name']}"
+        # What the package does with a file that is no YAML, no text, or of another shape.
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError) as error:
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            raise TriremeError(
+                f"no cluster: the kubeconfig can't be read: {why}:"
+                " correct it, or name another by --kubeconfig or KUBECONFIG"
+            ) from None
         except (config.ConfigException, OSError) as error:
             why = " ".join(str(error).split())
             raise TriremeError(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from trireme.client.kube import ConnectionLost, Kube, NotFound, Object
+from trireme.client.patience import Patience
 from trireme.errors import TriremeError
 
 _PAUSE_SECONDS = 0.5
@@ -25,13 +26,17 @@ def follow(kube: Kube, pod: str, over: threading.Event, container: str = "") -> 
         pod: its name.
         over: set when nobody reads any more.
         container: which of it; the only one if left out.
+
+    Raises:
+        TriremeError: it can't be read; or nothing came of it for ten minutes on end, as the cluster did not answer.
     """
     last: Moment | None = None
     printed = 0
     query = {"follow": "true", "timestamps": "true", **({"container": container} if container else {})}
+    patience = Patience()
     while not over.is_set():
         # A log is read on from a full second: what was printed of that is skipped.
-        broken, before, repeated = False, last, printed
+        before, repeated = last, printed
         try:
             for line in kube.lines(pod, **query, **({"sinceTime": f"{last[0]:%Y-%m-%dT%H:%M:%SZ}"} if last else {})):
                 moment, text = stamped(line)
@@ -45,16 +50,20 @@ def follow(kube: Kube, pod: str, over: threading.Event, container: str = "") -> 
                     last, printed = moment, 0
                 if moment and moment == last:
                     printed += 1
+                patience = Patience()
                 yield text
         except NotFound:
             return
-        except TriremeError as error:
-            # The latter: the container does not run yet.
-            broken = isinstance(error, ConnectionLost) or "waiting to start" in str(error)
-            if not broken:
+        except ConnectionLost:
+            with patience:
                 raise
-        if not broken and _has_ended(kube, pod):
-            return
+        except TriremeError as error:
+            if "waiting to start" not in str(error):
+                raise
+        else:
+            with patience:
+                if _has_ended(kube, pod):
+                    return
         over.wait(_PAUSE_SECONDS)
 
 
@@ -72,10 +81,7 @@ def stamped(line: str) -> tuple[Moment | None, str]:
 
 
 def _has_ended(kube: Kube, pod: str) -> bool:
-    try:
-        found = kube.find("pods", pod)
-    except ConnectionLost:
-        return False
+    found = kube.find("pods", pod)
     return found is None or found.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
@@ -18,6 +20,8 @@ from trireme.local.work import Work
 
 _START_SECONDS = 60
 _HOST = "127.0.0.1"
+_LEAST_JAVA = 17
+_JAVA_VERSION = re.compile(r'(?:JAVA_VERSION=|version )"(?:1\.)?(\d+)')
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _MODULES = {"dask": ("distributed",), "spark": ("pyspark",), "celery": ("celery", "redis")}
 Start = Callable[[Work, int, Path, Mapping[str, str], Processes], dict[str, str]]
@@ -142,10 +146,34 @@ def _spark_home() -> str:
 def _java() -> str:
     home = os.environ.get("JAVA_HOME")
     found = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
+    get = "install one, such as openjdk-17-jre-headless"
     if not found:
         where = f"JAVA_HOME, {home}, has no bin/java" if home else "there is no java on PATH"
-        raise TriremeError(f"Spark needs Java 17 or newer, and {where}: install it, such as openjdk-17-jre-headless")
+        raise TriremeError(f"Spark needs Java {_LEAST_JAVA} or newer, and {where}: {get}")
+    version = java_version(Path(found))
+    if version is not None and version < _LEAST_JAVA:
+        how = "set JAVA_HOME to another one" if home else "set JAVA_HOME to it"
+        raise TriremeError(f"Spark needs Java {_LEAST_JAVA} or newer, and {found} is {version}: {get}, and {how}")
     return found
+
+
+def java_version(java: Path) -> int | None:
+    """Return the main version of a Java, such as 17; None if it does not tell.
+
+    Args:
+        java: its program.
+    """
+    try:
+        # Beside it, and without the quarter of a second that a JVM takes.
+        said = (java.resolve().parent.parent / "release").read_text()
+    except (OSError, UnicodeDecodeError):
+        try:
+            said = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20, check=False).stderr
+        except (OSError, subprocess.SubprocessError):
+            return None
+    # `1.8.0` is what 8 calls itself.
+    match = _JAVA_VERSION.search(said)
+    return int(match[1]) if match else None
 
 
 def _celery(work: Work, workers: int, folder: Path, env: Mapping[str, str], processes: Processes) -> dict[str, str]:

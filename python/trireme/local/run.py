@@ -14,7 +14,7 @@ from trireme.errors import TriremeError
 from trireme.local import engines, limits
 from trireme.local.processes import Processes, end
 from trireme.local.work import Work
-from trireme.signals import deferred, uninterrupted
+from trireme.signals import deferred, terminable, uninterrupted
 
 _POLL_SECONDS = 0.1
 _INTERRUPT_SECONDS = 10
@@ -40,7 +40,7 @@ def run(work: Work, say: Callable[[str], None] = lambda _: None) -> int:
         f"{work.name}: {work.engine} on this machine,"
         f" {workers} worker(s) of {limit.cpus} CPU(s) and {limit.memory >> 20} MiB"
     )
-    with _terminable(), _folder() as folder:
+    with terminable(), _folder() as folder:
         program = work.script.parent if work.script else _write(folder / "script", work.program)
         # Workers import what stands beside the script, as they do where it goes along to them.
         code = program if work.script else _write(folder / "code", work.code)
@@ -118,25 +118,3 @@ def _folder() -> Iterator[Path]:
     finally:
         with uninterrupted():
             made.cleanup()
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Clean up after TERM and HUP as after Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def leave(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        for number, handler in before.items():
-            # One that is ignored stays so: `nohup` does that.
-            if handler is not signal.SIG_IGN:
-                signal.signal(number, leave)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)

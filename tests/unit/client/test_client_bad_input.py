@@ -7,6 +7,7 @@ import pytest
 from answering import answering, kubeconfig
 
 from trireme.cli.main import run
+from trireme.client import cluster as client_cluster
 from trireme.client.kube import explained
 
 JOBS = "/apis/trireme.dev/v1alpha1/namespaces/team/workerjobs"
@@ -251,3 +252,31 @@ def test_a_date_in_a_manifest_is_text(server, tmp_path, capsys):
 def test_verbs_and_resources(code, path, method, message):
     body = '{"reason": "Forbidden", "message": "User \\"me\\" cannot do that"}'
     assert str(explained(code, body, method, path, "context here")).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "a: [", "- a", "contexts: 3", "\x00", "kind: Config\ncontexts: [{name: here}]\ncurrent-context: here", ""],
+)
+def test_a_kubeconfig_that_is_none(trireme, script, tmp_path, content):
+    (tmp_path / "broken").write_text(content)
+    code, told = trireme("run", script, "--engine=dask", f"--kubeconfig={tmp_path / 'broken'}")
+    assert code == 1
+    assert told.startswith("error: no cluster: ")
+
+
+def test_a_kubeconfig_that_is_no_text(trireme, script, tmp_path):
+    (tmp_path / "broken").write_bytes(b"\xff\xfe\xfd")
+    code, told = trireme("run", script, "--engine=dask", f"--kubeconfig={tmp_path / 'broken'}")
+    assert code == 1
+    assert "the kubeconfig can't be read: " in told
+    assert "correct it, or name another by --kubeconfig" in told
+
+
+def test_a_cluster_that_does_not_become_ready(trireme, server, monkeypatch):
+    monkeypatch.setattr(client_cluster.Cluster.wait, "__defaults__", (0.0,))
+    server.say("GET", f"{CLUSTERS}/sums", {"metadata": {"name": "sums"}, "spec": {"engine": "dask"}})
+    for name in ("connect", "shell"):
+        code, told = trireme(name, "sums", f"--kubeconfig={server.kubeconfig}")
+        assert code == 1
+        assert told == "error: cluster sums is not ready after 0 s: no operator has looked at it\n"

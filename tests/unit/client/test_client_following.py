@@ -13,6 +13,7 @@ from trireme.cli.connection import Place
 from trireme.cli.run import Wanted
 from trireme.client import cluster as client_cluster
 from trireme.client import job as client_job
+from trireme.client import logs as client_logs
 from trireme.client import making, patience
 from trireme.client.cluster import Cluster
 from trireme.client.job import Job, JobFailed, create
@@ -440,3 +441,41 @@ def test_ctrl_c_just_after_a_scripts_job_is_made(server, tmp_path, monkeypatch):
     wanted = Wanted(tmp_path / "job.py", (), "mean", True, None, {"engine": "dask"}, {}, ())
     assert submit.script(Place(server.kubeconfig), wanted, None, False, "none", "name") == 130
     assert deleted(server) == ["mean"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_ended_leaves_nothing(server, manifest, monkeypatch, number):
+    monkeypatch.setattr(Job, "watch", lambda *_: signal.raise_signal(number))
+    with pytest.raises(SystemExit) as left:
+        manifest()
+    assert left.value.code == 128 + number
+    assert deleted(server) == ["mean", "files"]
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_detached_run_that_is_ended_goes_on(server, manifest, monkeypatch):
+    monkeypatch.setattr(submit.click, "echo", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        manifest(detach=True)
+    assert deleted(server) == []
+
+
+def test_a_run_under_nohup_outlives_its_terminal(server, manifest, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(Job, "watch", lambda *_: signal.raise_signal(signal.SIGHUP) or 0)
+        assert manifest() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert deleted(server) == []
+
+
+@pytest.mark.parametrize("broken", [LOG, f"{PODS}/mean-driver-1"])
+def test_patience_with_a_log_has_an_end(server, monkeypatch, broken):
+    monkeypatch.setattr(patience, "_SECONDS", 0)
+    monkeypatch.setattr(client_logs, "_PAUSE_SECONDS", 0.01)
+    server.say("GET", LOG, line(1, "hello"))
+    server.say("GET", f"{PODS}/mean-driver-1", pod())
+    server.say("GET", broken, away(500))
+    with pytest.raises(ConnectionLost, match="later"):
+        list(follow(server.kube, "mean-driver-1", threading.Event(), "driver"))

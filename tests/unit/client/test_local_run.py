@@ -176,3 +176,36 @@ def test_spark_without_java(monkeypatch):
     monkeypatch.delenv("JAVA_HOME", raising=False)
     with pytest.raises(TriremeError, match="Spark needs Java 17 or newer, and there is no java on PATH"):
         engines.check(Work("job", {"engine": "spark"}))
+
+
+@pytest.mark.parametrize(
+    ("release", "said", "version"),
+    [
+        ('IMPLEMENTOR="Debian"\nJAVA_VERSION="17.0.9"\n', "", 17),
+        ('JAVA_VERSION="1.8.0_392"\n', "", 8),
+        (None, 'openjdk version "11.0.21" 2023-10-17', 11),
+        (None, 'java version "1.8.0_392"', 8),
+        (None, 'openjdk version "21" 2023-09-19', 21),
+        (None, "something else", None),
+    ],
+)
+def test_javas_version(tmp_path, release, said, version):
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text(f"#!/bin/sh\necho '{said}' >&2\n")
+    java.chmod(0o755)
+    if release:
+        (tmp_path / "release").write_text(release)
+    assert engines.java_version(java) == version
+
+
+def test_a_java_that_is_too_old_is_told_of(tmp_path, monkeypatch):
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("#!/bin/sh\n")
+    java.chmod(0o755)
+    (tmp_path / "release").write_text('JAVA_VERSION="11.0.21"\n')
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    monkeypatch.setattr(engines, "find_spec", lambda name: name)
+    with pytest.raises(TriremeError, match=r"needs Java 17 or newer, and .*/bin/java is 11: install one"):
+        engines.check(Work(name="a", cluster={"engine": "spark"}))
