@@ -43,6 +43,7 @@ CELERY = Adapter(
     endpoints=(
         Endpoint("broker", "redis://{host}:6379", "tcp-redis"),
         Endpoint("broker", "amqp://{host}:5672", AMQP_PORT),
+        Endpoint("flower", "http://{host}:5555", component="flower"),
     ),
     has_password=True,
     shared_env=("REDIS_PASSWORD", "RABBITMQ_PASSWORD", "CELERY_LOADER", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"),

@@ -418,12 +418,19 @@ def test_endpoints_and_selector(engine: str, expected: Object, objects: list[Obj
     )
 
 
-@pytest.mark.parametrize(("component", "names"), [("connect", {"connect", "connect-ui"}), ("history", {"history"})])
-def test_endpoints_of_servers_that_are_there(component: str, names: set[str]) -> None:
-    item = cluster("spark")
+@pytest.mark.parametrize(
+    ("engine", "component", "names"),
+    [
+        ("spark", "connect", {"connect", "connect-ui"}),
+        ("spark", "history", {"history"}),
+        ("celery", "flower", {"flower"}),
+    ],
+)
+def test_endpoints_of_servers_that_are_there(engine: str, component: str, names: set[str]) -> None:
+    item = cluster(engine)
     server = {"kind": "Deployment", "metadata": {"name": f"numbers-{component}"}}
     found = status(item, Observed.of(item, [owned(server, item)]), NOW)["endpoints"]
-    assert {point["name"] for point in found} == {"master", "ui", *names}
+    assert {point["name"] for point in found} == {*names, *({"master", "ui"} if engine == "spark" else ())}
     assert all(f"//numbers-{component}.team.svc:" in point["url"] for point in found if point["name"] in names)
 
 
