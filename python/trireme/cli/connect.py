@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import click
 
 from trireme.cli.connection import Place, connection_options, names_of
+from trireme.cli.output import write
 from trireme.errors import TriremeError
 from trireme.signals import ENDING
 
@@ -35,11 +36,14 @@ def ui(place: Place, name: str, port: int, browser: bool | None) -> None:
     from trireme.client.forward import Forward
 
     kube = place.kube()
-    url = dashboard(kube.get("workerclusters", name))
+    cluster = kube.get("workerclusters", name)
+    url = dashboard(cluster)
     service, remote = str(url.hostname).partition(".")[0], url.port or 80
     with Forward(kube, service, remote, port) as forward:
         address = f"http://{forward.address}{url.path}"
         click.echo(address)
+        if login := how_to_log_in(cluster):
+            click.echo(login, err=True)
         if browser if browser is not None else os.isatty(1):
             click.launch(address)
         _until_interrupted()
@@ -55,14 +59,29 @@ def dashboard(cluster: dict[str, Any]) -> Any:
     for name in _DASHBOARDS:
         if endpoints.get(name, "").startswith("http:"):
             return urlsplit(endpoints[name])
-    raise TriremeError(f"cluster {cluster['metadata']['name']}, a {cluster['spec']['engine']}, has no dashboard")
+    name, engine = cluster["metadata"]["name"], cluster["spec"]["engine"]
+    how = ": set spec.celery.flower.enabled to true" if engine == "celery" else ""
+    raise TriremeError(f"cluster {name}, a {engine}, has no dashboard{how}")
+
+
+def how_to_log_in(cluster: dict[str, Any]) -> str:
+    """Return who may see a cluster's dashboard, and where the password is; empty where nobody asks for one."""
+    if cluster["spec"]["engine"] != "celery":
+        return ""
+    metadata = cluster["metadata"]
+    secret = cluster["spec"].get("values", {}).get("auth", {}).get("existingSecret") or f"{metadata['name']}-auth"
+    return (
+        f"log in as trireme; the password: kubectl get secret {secret} --namespace={metadata['namespace']}"
+        " --output=go-template='{{.data.password | base64decode}}'"
+    )
 
 
 @click.command()
 @click.argument("name", shell_complete=names_of("workerclusters"))
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="How to print; for a shell if left out.")
 @connection_options
-def connect(place: Place, name: str, command: tuple[str, ...]) -> int:
+def connect(place: Place, name: str, command: tuple[str, ...], output: str | None) -> int:
     """Run a command, or print the variables, that find a cluster's engine.
 
     With a command behind --, runs it with the variables set, and ends with it. Without one, prints them for a shell,
@@ -70,12 +89,17 @@ def connect(place: Place, name: str, command: tuple[str, ...]) -> int:
     """
     from trireme.client.cluster import Cluster
 
+    if command and output:
+        raise click.UsageError("--output goes with no command")
     with Cluster.of(place.kube(), name) as cluster:
         env = cluster.connect()
         if command:
             return _to_its_end(command, {**os.environ, **env})
-        for key, value in env.items():
-            click.echo(f"export {key}={shlex.quote(value)}")
+        if output:
+            write(env, output)
+        else:
+            for key, value in env.items():
+                click.echo(f"export {key}={shlex.quote(value)}")
         if not cluster.kube.inside:
             click.echo("the way stays open until Ctrl-C", err=True)
             _until_interrupted()

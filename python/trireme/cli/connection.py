@@ -54,12 +54,28 @@ def names_of(*plurals: str) -> Callable[[click.Context, click.Parameter, str], l
     return complete
 
 
+def _contexts(ctx: click.Context, _: click.Parameter, begun: str) -> list[str]:
+    from trireme.client.kube import contexts
+
+    try:
+        names = contexts(ctx.params.get("kubeconfig"))
+    except TriremeError:
+        return []
+    return sorted(name for name in names if name.startswith(begun))
+
+
 def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options to a command, which gets them as its first argument, a Place."""
 
     @click.option("--kubeconfig", metavar="FILE", help="Path of the kubeconfig.")
-    @click.option("--context", metavar="NAME", help="Context in the kubeconfig.")
-    @click.option("-n", "--namespace", metavar="NAME", help="Namespace; the context's if left out.")
+    @click.option("--context", metavar="NAME", shell_complete=_contexts, help="Context in the kubeconfig.")
+    @click.option(
+        "-n",
+        "--namespace",
+        metavar="NAME",
+        shell_complete=names_of("namespaces"),
+        help="Namespace; the context's if left out.",
+    )
     @wraps(command)
     def with_place(kubeconfig: str | None, context: str | None, namespace: str | None, **options: Any) -> Any:
         return command(Place(kubeconfig, context, namespace), **options)

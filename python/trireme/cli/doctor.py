@@ -1,21 +1,21 @@
 """`trireme doctor`: what is wrong, and what to do."""
 
-import json
-
 import click
 
 from trireme.cli.connection import Place, connection_options, names_of
+from trireme.cli.output import write
 
 
 @click.command()
 @click.argument("name", required=False, shell_complete=names_of("workerclusters", "workerjobs"))
-@click.option("-o", "--output", type=click.Choice(["json"]), help="How to print.")
+@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="How to print.")
 @connection_options
 def doctor(place: Place, name: str | None, output: str | None) -> int:
     """Tell what is wrong with a cluster, the installation or an object.
 
     Looks at versions, CRDs, the operator, rights, quotas, objects and pods; with a NAME, at that cluster or job alone,
-    and whether Python and packages here go with a Dask cluster's. Exit code 1 if something fails, or will.
+    and whether what is installed here goes with it: Python and packages with a Dask's, Celery with its workers',
+    pyspark with a Spark. Exit code 1 if something fails, or will.
     """
     from trireme.client.doctor import examine
     from trireme.client.versions import compare
@@ -24,8 +24,8 @@ def doctor(place: Place, name: str | None, output: str | None) -> int:
     found = list(examine(kube, name))
     if name and not any(one.error for one in found):
         found += compare(kube, name)
-    if output == "json":
-        click.echo(json.dumps([one.__dict__ for one in found], indent=2))
+    if output:
+        write([one.__dict__ for one in found], output)
     else:
         for one in found:
             mark = click.style("error", fg="red") if one.error else click.style("warning", fg="yellow")

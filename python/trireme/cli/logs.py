@@ -1,9 +1,11 @@
 """`trireme logs`: driver and workers together."""
 
 import os
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any
 
 import click
@@ -12,31 +14,51 @@ from trireme.cli.connection import Place, connection_options, names_of
 
 _COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta")
 _POLL_SECONDS = 1.0
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SIZES = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+
+
+def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    """Read a duration as kubectl takes it, in whole seconds, rounded up."""
+    if text is None:
+        return None
+    parts = _DURATION.findall(text)
+    seconds = sum(float(number) * _SIZES[unit] for number, unit in parts)
+    if "".join(f"{number}{unit}" for number, unit in parts) != text or seconds <= 0:
+        raise click.BadParameter(f"{text!r} is no duration, such as 30s, 5m or 1h30m")
+    return ceil(seconds)
 
 
 @click.command()
-@click.argument("name", shell_complete=names_of("workerjobs", "workerclusters"))
+@click.argument("name", required=False, shell_complete=names_of("workerjobs", "workerclusters"))
+@click.option(
+    "-l", "--selector", metavar="LABELS", help="Instead of a name: all jobs, and clusters, that have these labels."
+)
 @click.option("-f", "--follow", "follow_on", is_flag=True, help="Go on, with pods that come later, too.")
 @click.option("--tail", type=click.IntRange(0), metavar="N", help="Only each pod's last N lines.")
+@click.option("--since", callback=_seconds, metavar="DURATION", help="Only what is newer, such as 30s, 5m or 1h30m.")
 @connection_options
-def logs(place: Place, name: str, follow_on: bool, tail: int | None) -> None:
+def logs(
+    place: Place, name: str | None, selector: str | None, follow_on: bool, tail: int | None, since: int | None
+) -> None:
     """Print what a job or a cluster logs: driver and workers together.
 
-    Each line begins with its pod, in a colour of its own. Following a job ends with it.
+    Each line begins with its pod, in a colour of its own. Following jobs ends with them.
     """
-    from trireme.client.job import Job
-    from trireme.client.kube import NotFound
     from trireme.client.logs import Followers
     from trireme.client.patience import Patience
 
+    if (name is None) == (selector is None):
+        raise click.UsageError("give either a NAME or --selector")
     kube = place.kube()
-    item = kube.find("workerjobs", name)
-    job = Job(kube, item) if item else None
-    if job is None and kube.find("workerclusters", name) is None:
-        raise NotFound(f"there is neither a job nor a cluster {name} in namespace {kube.namespace}")
+    found = _named(kube, name) if name else _selected(kube, str(selector))
+    query = {
+        **({} if tail is None else {"tailLines": str(tail)}),
+        **({} if since is None else {"sinceSeconds": str(since)}),
+    }
     write = _printer()
     if not follow_on:
-        for line in together(kube, _pods(kube, name, job), tail):
+        for line in together(kube, _all_pods(kube, found), query):
             write(*line)
         return
     followers = Followers(kube, write, lambda pod, error: click.echo(f"{pod}: {error}", err=True))
@@ -44,16 +66,47 @@ def logs(place: Place, name: str, follow_on: bool, tail: int | None) -> None:
     while True:
         over, pods = False, list[dict[str, Any]]()
         with patience:
-            over, pods = job is not None and job.done(), _pods(kube, name, job)
+            over = all(job is not None and job.done() for _, job in found)
+            pods = _all_pods(kube, found)
         if patience.error and not told:
             click.echo(f"{patience.error}: trying again", err=True)
         told = patience.error is not None
         for pod in pods:
-            followers.add([pod], container(pod))
+            followers.add([pod], container(pod), query)
+        if not patience.error:
+            # Of what comes later, all.
+            query = {}
         if over:
             followers.finish(2.0)
             return
         time.sleep(_POLL_SECONDS)
+
+
+def _named(kube: Any, name: str) -> list[tuple[str, Any]]:
+    from trireme.client.job import Job
+    from trireme.client.kube import NotFound
+
+    item = kube.find("workerjobs", name)
+    if item is None and kube.find("workerclusters", name) is None:
+        raise NotFound(f"there is neither a job nor a cluster {name} in namespace {kube.namespace}")
+    return [(name, Job(kube, item) if item else None)]
+
+
+def _selected(kube: Any, selector: str) -> list[tuple[str, Any]]:
+    """Return names with their jobs, None for a cluster."""
+    from trireme.client.job import Job
+    from trireme.client.kube import NotFound
+
+    jobs = [Job(kube, item) for item in kube.list("workerjobs", selector)]
+    clusters = [item["metadata"]["name"] for item in kube.list("workerclusters", selector)]
+    if not jobs and not clusters:
+        raise NotFound(f"there is neither a job nor a cluster with labels {selector} in namespace {kube.namespace}")
+    return [*((job.name, job) for job in jobs), *((name, None) for name in clusters)]
+
+
+def _all_pods(kube: Any, found: list[tuple[str, Any]]) -> list[dict[str, Any]]:
+    pods = {pod["metadata"]["name"]: pod for name, job in found for pod in _pods(kube, name, job)}
+    return [*pods.values()]
 
 
 def container(pod: dict[str, Any]) -> str:
@@ -77,19 +130,18 @@ def _pods(kube: Any, name: str, job: Any) -> list[dict[str, Any]]:
     return [*drivers, *others]
 
 
-def together(kube: Any, pods: list[dict[str, Any]], tail: int | None) -> list[tuple[str, str]]:
-    """Return pods' lines in the order in which they were printed."""
+def together(kube: Any, pods: list[dict[str, Any]], query: dict[str, str]) -> list[tuple[str, str]]:
+    """Return pods' lines in the order in which they were printed; `query` is the API's, of which of them."""
     from trireme.client.logs import Moment, stamped
     from trireme.errors import TriremeError
 
-    query = {"timestamps": "true", **({} if tail is None else {"tailLines": str(tail)})}
     found: list[tuple[Moment, str, str]] = []
     for pod in pods:
         name = pod["metadata"]["name"]
         # A line without a timestamp stays behind the one before it.
         moment: Moment = (datetime.min.replace(tzinfo=UTC), 0)
         try:
-            for line in kube.lines(name, container=container(pod), **query):
+            for line in kube.lines(name, container=container(pod), timestamps="true", **query):
                 stamp, text = stamped(line)
                 moment = stamp or moment
                 found.append((moment, name, text))

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from trireme.cli import manifests, sources
 from trireme.cli.connection import Place, connection_options, names_of
@@ -48,10 +49,19 @@ class Wanted:
     files: tuple[Path, ...]
 
 
+def _files(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Have a shell complete the name of a file."""
+    return [CompletionItem(begun, type="file")]
+
+
 @click.command(context_settings={"ignore_unknown_options": False})
-@click.argument("words", nargs=-1, metavar="[SCRIPT] [-- ARGS...]")
+@click.argument("words", nargs=-1, metavar="[SCRIPT] [-- ARGS...]", shell_complete=_files)
 @click.option(
-    "-f", "--filename", metavar="FILE", help="Run the WorkerJob of a manifest instead of a script; - is standard input."
+    "-f",
+    "--filename",
+    metavar="FILE",
+    shell_complete=_files,
+    help="Run the WorkerJob of a manifest instead of a script; - is standard input.",
 )
 @click.option("--local", is_flag=True, help="Run on this machine, without Kubernetes.")
 @click.option("--engine", type=click.Choice(ENGINES), help="What the workers run.")

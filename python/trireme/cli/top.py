@@ -1,16 +1,18 @@
 """`trireme top`: what clusters do."""
 
-import json
 import os
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
 from trireme.cli.connection import Place, connection_options, names_of
+from trireme.cli.output import as_text
 
 _REFRESH_SECONDS = 2.0
 _COLUMNS = ("NAME", "ENGINE", "WORKERS", "CPU", "MEMORY", "WORK", "STATUS")
+_WIDE = ("AGE", "IMAGE", "ENDPOINT")
 _UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "": 1}
 
 
@@ -18,7 +20,7 @@ _UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30
 @click.argument("name", required=False, shell_complete=names_of("workerclusters"))
 @click.option("-l", "--selector", default="", metavar="LABELS", help="Only clusters with these labels.")
 @click.option("-w", "--watch", is_flag=True, help="Refresh every 2 s, until Ctrl-C.")
-@click.option("-o", "--output", type=click.Choice(["wide", "json", "name"]), help="How to print.")
+@click.option("-o", "--output", type=click.Choice(["wide", "json", "yaml", "name"]), help="How to print.")
 @connection_options
 def top(place: Place, name: str | None, selector: str, watch: bool, output: str | None) -> None:
     """Show clusters' workers, memory and work.
@@ -57,15 +59,16 @@ def top(place: Place, name: str | None, selector: str, watch: bool, output: str 
 def _screen(kube: Any, name: str | None, selector: str, output: str | None) -> str:
     clusters = [kube.get("workerclusters", name)] if name else kube.list("workerclusters", selector)
     usage = _usage(kube)
-    found = [row(cluster, usage) for cluster in clusters]
-    if output == "json":
-        return json.dumps([dict(zip(map(str.lower, _COLUMNS), one, strict=True)) for one in found], indent=2)
+    columns = _COLUMNS if output in (None, "name") else _COLUMNS + _WIDE
+    found = [(row(cluster, usage) + wide(cluster, datetime.now(UTC)))[: len(columns)] for cluster in clusters]
+    if output in ("json", "yaml"):
+        return as_text([dict(zip(map(str.lower, columns), one, strict=True)) for one in found], output)
     if output == "name":
         return "\n".join(f"workercluster.trireme.dev/{one[0]}" for one in found)
     if not found:
         return f"No clusters in namespace {kube.namespace}."
-    rows = [_COLUMNS, *found]
-    widths = [max(len(one[column]) for one in rows) for column in range(len(_COLUMNS))]
+    rows = [columns, *found]
+    widths = [max(len(one[column]) for one in rows) for column in range(len(columns))]
     return "\n".join(
         "   ".join(cell.ljust(width) for cell, width in zip(one, widths, strict=True)).rstrip() for one in rows
     )
@@ -107,3 +110,23 @@ def row(cluster: dict[str, Any], usage: dict[str, tuple[float, float]]) -> tuple
     ready: dict[str, str] = next((one for one in status.get("conditions", []) if one["type"] == "Ready"), {})
     cpu, memory = (f"{usage[name][0]:.2f}", f"{usage[name][1] / 2**20:.0f}Mi") if name in usage else ("-", "-")
     return (name, cluster["spec"]["engine"], sizes, cpu, memory, scaling.get("demand", "-"), ready.get("reason", "-"))
+
+
+def wide(cluster: dict[str, Any], now: datetime) -> tuple[str, ...]:
+    """Return what a cluster's line has more with `-o wide`."""
+    endpoints = cluster.get("status", {}).get("endpoints", [])
+    created = cluster["metadata"].get("creationTimestamp")
+    return (
+        age(now - datetime.fromisoformat(created.replace("Z", "+00:00"))) if created else "-",
+        cluster["spec"].get("image", "-"),
+        endpoints[0]["url"] if endpoints else "-",
+    )
+
+
+def age(passed: timedelta) -> str:
+    """Return how long ago something was, as kubectl says it: in the largest unit of which there are two."""
+    seconds = max(0, int(passed.total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"

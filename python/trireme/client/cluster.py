@@ -6,7 +6,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from trireme.client.environment import Connection, spark_properties
+from trireme.client.environment import Connection, celery_settings, spark_properties
 from trireme.client.job import cluster_progress, cluster_spec
 from trireme.client.kube import AlreadyExists, Kube, NotFound, Object
 from trireme.client.making import Made, remove
@@ -213,7 +213,7 @@ class Cluster:
         return session
 
     def celery(self, app: "Celery | None" = None) -> "Celery":
-        """Return a `Celery` application that sends its tasks to it.
+        """Return a `Celery` application that sends its tasks to it, with the settings that workers and drivers have.
 
         Args:
             app: the user's own; a bare one if None, for `send_task`.
@@ -223,6 +223,10 @@ class Cluster:
 
         env = self.connect()
         found = app or Celery(self.name)
+        # RabbitMQ's queues, for one, are refused to whoever declares them otherwise than the workers.
+        defaults, settings = celery_settings(self.kube, self.name)
+        found.conf.update({key: value for key, value in defaults.items() if not found.conf.value_set_for(key)})
+        found.conf.update(settings)
         found.conf.broker_url = env["CELERY_BROKER_URL"]
         if "CELERY_RESULT_BACKEND" in env:
             found.conf.result_backend = env["CELERY_RESULT_BACKEND"]

@@ -112,6 +112,20 @@ def spark_properties(kube: Kube, name: str) -> dict[str, str]:
     return {pair[0]: pair[1] if len(pair) > 1 else "" for pair in pairs}
 
 
+def celery_settings(kube: Kube, name: str) -> tuple[Object, Object]:
+    """Return the settings that the workers and drivers of a Celery cluster have.
+
+    Args:
+        kube: where it is.
+        name: of the cluster.
+
+    Returns:
+        Those for applications that say nothing themselves, such as the kind of queues, and those over all.
+    """
+    data = kube.get("configmaps", f"{name}-conf")["data"]
+    return json.loads(data["defaults.json"]), json.loads(data["config.json"])
+
+
 class Connection:
     """A way to a cluster's engine from here, open until it is closed.
 

@@ -15,6 +15,7 @@ _CHUNK = 65536
 _HEAL_SECONDS = 60
 _PAUSE_SECONDS = 0.5
 _OPEN_SECONDS = 10
+_MOST_BYTES = 4 * 2**20
 
 
 class Forward:
@@ -53,6 +54,31 @@ class Forward:
     def address(self) -> str:
         """Host and port here."""
         return f"127.0.0.1:{self.port}"
+
+    def fetch(self, path: str, seconds: float) -> bytes:
+        """Return what is said there by HTTP, 4 MiB of it at most.
+
+        Args:
+            path: of what is wanted.
+            seconds: to wait at most for each part of the answer.
+
+        Raises:
+            OSError: nothing, or not that.
+        """
+        import http.client
+
+        # By itself, so that no proxy's variables matter.
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise OSError(f"{self._service}:{self._port}{path}: HTTP {answer.status}")
+            return answer.read(_MOST_BYTES)
+        except http.client.HTTPException as error:
+            raise OSError(f"{self._service}:{self._port}{path}: {error!r}") from None
+        finally:
+            connection.close()
 
     def close(self) -> None:
         """Listen no more."""

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,34 +66,20 @@ class Kube:
     """
 
     def __init__(self, kubeconfig: str | None = None, context: str | None = None, namespace: str | None = None) -> None:
-        import yaml
         from kubernetes import config
 
         in_pod = "KUBERNETES_SERVICE_HOST" in os.environ
         self.inside = in_pod and not (kubeconfig or context or os.environ.get("KUBECONFIG"))
-        try:
+        with _readable():
             if self.inside:
                 self.api, self.context = _in_pod(), "this pod's service account"
                 found = _NAMESPACE_FILE.read_text() if _NAMESPACE_FILE.exists() else None
             else:
-                # The package looks at the variable once, when it is imported.
-                file = kubeconfig or os.environ.get("KUBECONFIG")
+                file = kubeconfig or _named()
                 self.api = config.new_client_from_config(config_file=file, context=context)
-                contexts, active = config.list_kube_config_contexts(config_file=file)
-                chosen = next((one for one in contexts if one["name"] == context), active)
+                known, active = config.list_kube_config_contexts(config_file=file)
+                chosen = next((one for one in known if one["name"] == context), active)
                 found, self.context = chosen["context"].get("namespace"), f"context {chosen['name']}"
-        # What the package does with a file that is no YAML, no text, or of another shape.
-        except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError) as error:
-            why = " ".join(f"{type(error).__name__}: {error}".split())
-            raise TriremeError(
-                f"no cluster: the kubeconfig can't be read: {why}:"
-                " correct it, or name another by --kubeconfig or KUBECONFIG"
-            ) from None
-        except (config.ConfigException, OSError) as error:
-            why = " ".join(str(error).split())
-            raise TriremeError(
-                f"no cluster: {why}: name a kubeconfig by --kubeconfig or KUBECONFIG, or run here by --local"
-            ) from None
         self.namespace: str = namespace or found or "default"
 
     def path(self, plural: str, name: str = "", sub: str = "") -> str:
@@ -223,6 +209,45 @@ class Kube:
         return ConnectionLost(
             f"{self.api.configuration.host} ({self.context}) does not answer: {why}: is the cluster up?"
         )
+
+
+def contexts(kubeconfig: str | None = None) -> list[str]:
+    """Return the names of a kubeconfig's contexts.
+
+    Raises:
+        TriremeError: it can't be read.
+    """
+    from kubernetes import config
+
+    with _readable():
+        known, _ = config.list_kube_config_contexts(config_file=kubeconfig or _named())
+        return [str(one["name"]) for one in known]
+
+
+def _named() -> str | None:
+    # The package looks at the variable once, when it is imported.
+    return os.environ.get("KUBECONFIG")
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    import yaml
+    from kubernetes import config
+
+    try:
+        yield
+    except (config.ConfigException, OSError) as error:
+        why = " ".join(str(error).split())
+        raise TriremeError(
+            f"no cluster: {why}: name a kubeconfig by --kubeconfig or KUBECONFIG, or run here by --local"
+        ) from None
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError) as error:
+        # What the package does with a file that is no YAML, no text, or of another shape.
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise TriremeError(
+            f"no cluster: the kubeconfig can't be read: {why}:"
+            " correct it, or name another by --kubeconfig or KUBECONFIG"
+        ) from None
 
 
 def _writing(dry_run: bool) -> dict[str, str]:

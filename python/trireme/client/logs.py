@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from trireme.client.kube import ConnectionLost, Kube, NotFound, Object
@@ -16,7 +16,9 @@ Moment = tuple[datetime, int]
 """A second in UTC, and the nanoseconds after it."""
 
 
-def follow(kube: Kube, pod: str, over: threading.Event, container: str = "") -> Iterator[str]:
+def follow(
+    kube: Kube, pod: str, over: threading.Event, container: str = "", first: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """Read a pod's log to its end, which comes when its container ends.
 
     What was read before a connection broke off is not read again.
@@ -26,6 +28,7 @@ def follow(kube: Kube, pod: str, over: threading.Event, container: str = "") -> 
         pod: its name.
         over: set when nobody reads any more.
         container: which of it; the only one if left out.
+        first: the API's parameters of where to begin, such as tailLines.
 
     Raises:
         TriremeError: it can't be read; or nothing came of it for ten minutes on end, as the cluster did not answer.
@@ -38,7 +41,8 @@ def follow(kube: Kube, pod: str, over: threading.Event, container: str = "") -> 
         # A log is read on from a full second: what was printed of that is skipped.
         before, repeated = last, printed
         try:
-            for line in kube.lines(pod, **query, **({"sinceTime": f"{last[0]:%Y-%m-%dT%H:%M:%SZ}"} if last else {})):
+            since = {"sinceTime": f"{last[0]:%Y-%m-%dT%H:%M:%SZ}"} if last else first or {}
+            for line in kube.lines(pod, **query, **since):
                 moment, text = stamped(line)
                 if moment and before:
                     if moment < before:
@@ -102,17 +106,17 @@ class Followers:
         self._over = threading.Event()
         self._writing = threading.Lock()
 
-    def add(self, pods: list[Object], container: str) -> None:
-        """Follow those that are not followed yet."""
+    def add(self, pods: list[Object], container: str, first: Mapping[str, str] | None = None) -> None:
+        """Follow those that are not followed yet; `first` is where to begin in them, as for `follow`."""
         for pod in pods:
             name = pod["metadata"]["name"]
             if name not in self._threads and pod.get("status", {}).get("phase") != "Pending":
-                self._threads[name] = threading.Thread(target=self._run, args=(name, container), daemon=True)
+                self._threads[name] = threading.Thread(target=self._run, args=(name, container, first), daemon=True)
                 self._threads[name].start()
 
-    def _run(self, pod: str, container: str) -> None:
+    def _run(self, pod: str, container: str, first: Mapping[str, str] | None) -> None:
         try:
-            for line in follow(self._kube, pod, self._over, container):
+            for line in follow(self._kube, pod, self._over, container, first):
                 with self._writing:
                     self._write(pod, line)
         except TriremeError as error:

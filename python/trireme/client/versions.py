@@ -1,11 +1,15 @@
 """Whether what runs here goes with what runs in the workers."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from trireme.client.doctor import Finding
 from trireme.client.environment import Connection
-from trireme.client.kube import Kube
+from trireme.client.forward import Forward
+from trireme.client.kube import Kube, Object
 from trireme.errors import TriremeError
 
 if TYPE_CHECKING:
@@ -14,6 +18,13 @@ if TYPE_CHECKING:
 # What is pickled here and read there; distributed's own check has more, in a table.
 _MUST_MATCH = ("python", "dask", "distributed")
 _SHOULD_MATCH = ("cloudpickle", "numpy", "pandas", "msgpack")
+_CELERY_PACKAGES = ("celery", "kombu")
+_SECONDS = 20
+_MASTER_PORT = 8080
+# As `celery report` and the pages of Spark's master have them.
+_REPORTED = re.compile(r"\b(celery|kombu):([^\s]+)")
+_SPARK_VERSION = re.compile(r'class="version"[^>]*>\s*([^<\s]+)')
+_FIX = "install the same here, or give the cluster an image with yours"
 
 
 def differences(here: Mapping[str, Any], there: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
@@ -64,22 +75,98 @@ def check_dask(client: "Client") -> None:
 
 
 def compare(kube: Kube, name: str) -> list[Finding]:
-    """Look whether Python and packages here go with a Dask cluster's, where distributed is installed here."""
-    from importlib.util import find_spec
+    """Look whether packages here go with a cluster's, where its engine is installed here, too, and answers."""
+    look: dict[str, Callable[[Kube, Object], list[Finding]]] = {"dask": _dask, "spark": _spark, "celery": _celery}
+    try:
+        item = kube.find("workerclusters", name)
+        return look[item["spec"]["engine"]](kube, item) if item and _is_up(item) else []
+    except Exception as error:
+        # Each engine's client has errors of its own; whatever they are, what else was found is told.
+        why = " ".join(str(error).split()) or type(error).__name__
+        return [Finding(f"versions can't be compared: {why}", f"trireme logs {name}, or try again", error=False)]
 
-    item = kube.find("workerclusters", name)
-    if item is None or item["spec"]["engine"] != "dask" or find_spec("distributed") is None:
+
+def _is_up(item: Object) -> bool:
+    conditions = item.get("status", {}).get("conditions", [])
+    return any(
+        one["type"] == "Ready" and (one["status"] == "True" or one["reason"] == "NoWorkers") for one in conditions
+    )
+
+
+def _here(*packages: str) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def _dask(kube: Kube, item: Object) -> list[Finding]:
+    if not _here("distributed"):
         return []
     from distributed import Client
 
     with Connection(kube, item) as connection:
-        client = Client(connection.env["DASK_SCHEDULER_ADDRESS"], timeout=20)  # type: ignore[no-untyped-call]
+        client = Client(connection.env["DASK_SCHEDULER_ADDRESS"], timeout=_SECONDS)  # type: ignore[no-untyped-call]
         try:
             must, should = _compared(client)
         finally:
             client.close()  # type: ignore[no-untyped-call]
-    fix = "install the same here, or give the cluster an image with yours"
-    return [*(Finding(one, fix) for one in must), *(Finding(one, fix, error=False) for one in should)]
+    return [*(Finding(one, _FIX) for one in must), *(Finding(one, _FIX, error=False) for one in should)]
+
+
+def _celery(kube: Kube, item: Object) -> list[Finding]:
+    here = _here(*_CELERY_PACKAGES)
+    if not here:
+        return []
+    from celery import Celery
+
+    with Connection(kube, item) as connection:
+        app = Celery(broker=connection.env["CELERY_BROKER_URL"], set_as_current=False)
+        app.conf.broker_connection_timeout = _SECONDS
+        answers = app.control.inspect(timeout=_SECONDS / 4).report() or {}
+        app.close()
+    return celery_findings(here, {name: str(one.get("ok", "")) for name, one in answers.items()})
+
+
+def celery_findings(here: Mapping[str, str], reports: Mapping[str, str]) -> list[Finding]:
+    """Tell what differs between Celery here and in the workers: messages are JSON, so that all of it may work.
+
+    Args:
+        here: versions by package.
+        reports: what `celery report` says there, by worker.
+    """
+    there = {name: dict(_REPORTED.findall(text)) for name, text in reports.items()}
+    return [Finding(one, _FIX, error=False) for one in _differing(here, there, _CELERY_PACKAGES)]
+
+
+def _spark(kube: Kube, item: Object) -> list[Finding]:
+    here = _here("pyspark", "pyspark-client")
+    connect = item["spec"].get("spark", {}).get("mode") == "connect"
+    # Without Connect, nobody outside can use it.
+    if not here or not (connect or kube.inside):
+        return []
+    with Forward(kube, f"{item['metadata']['name']}-master", _MASTER_PORT) as forward:
+        page = forward.fetch("/", _SECONDS).decode(errors="replace")
+    found = _SPARK_VERSION.search(page)
+    return spark_findings(next(iter(here.values())), found[1], connect) if found else []
+
+
+def spark_findings(here: str, there: str, connect: bool) -> list[Finding]:
+    """Tell whether a Spark here can use one there.
+
+    Args:
+        here: version of pyspark, or pyspark-client.
+        there: version of the cluster.
+        connect: whether by Spark Connect, whose servers take older clients; else both must be of one minor version.
+    """
+    what = f"pyspark {here} here, Spark {there} in the cluster"
+    if not connect:
+        return [Finding(what, _FIX)] if minor(here) != minor(there) else []
+    mine, its = (tuple(map(int, re.findall(r"\d+", minor(one)))) for one in (here, there))
+    if mine[:1] != its[:1]:
+        return [Finding(what, _FIX)]
+    return [Finding(f"{what}: it may lack what is newer", _FIX, error=False)] if mine > its else []
 
 
 def _compared(client: "Client") -> tuple[list[str], list[str]]:

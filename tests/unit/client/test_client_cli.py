@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import trireme
-from trireme.cli import main
+from trireme.cli import completion, main, top
 from trireme.errors import TriremeError
 from trireme.local import run as local_run
 
@@ -122,3 +123,38 @@ def test_completion_scripts_call_the_command(shell: str) -> None:
     done = CliRunner().invoke(main.trireme, ["completion", shell])
     assert done.exit_code == 0
     assert "_TRIREME_COMPLETE" in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "offered", "last"),
+    [
+        (["lo"], ["logs"], ":4"),
+        ([], [*main.COMMANDS], ":4"),
+        (["run", "--eng"], ["--engine"], ":4"),
+        (["run", "--engine", ""], ["dask", "spark", "celery"], ":4"),
+        (["run", "jo"], [], ":0"),
+        (["run", "-f", ""], [], ":0"),
+        (["values", "mer"], ["merge"], ":4"),
+        (["nothing", "x"], [], ":4"),
+    ],
+)
+def test_kubectl_completes(
+    words: list[str], offered: list[str], last: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["kubectl_complete-trireme", *words])
+    completion.kubectl()
+    *found, end = capsys.readouterr().out.splitlines()
+    assert (sorted(line.partition("\t")[0] for line in found), end) == (sorted(offered), last)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0, "0s"), (119, "119s"), (120, "2m"), (7199, "119m"), (7200, "2h"), (200_000, "2d")]
+)
+def test_ages_are_kubectls(seconds: int, said: str) -> None:
+    assert top.age(timedelta(seconds=seconds)) == said
+
+
+@pytest.mark.parametrize("said", ["5", "m", "1h-3m", "0s", "", "5d"])
+def test_what_is_no_duration(said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["logs", "a", f"--since={said}"]) == 2
+    assert "is no duration, such as 30s, 5m or 1h30m" in capsys.readouterr().err

@@ -4,9 +4,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from trireme.cli.connect import dashboard, how_to_log_in
+from trireme.client import versions
 from trireme.client.display import cluster as shown
 from trireme.client.doctor import _rights, kind_findings, object_findings, pod_findings
-from trireme.client.versions import differences
+from trireme.client.versions import celery_findings, differences, spark_findings
+from trireme.errors import TriremeError
 
 NOW = datetime(2026, 1, 1, 1, 0, tzinfo=UTC)
 
@@ -131,6 +134,64 @@ def test_versions():
     must, should = differences(here, {"a": same, "b": other})
     assert must == ["python 3.11.7.final.0 here, 3.11.2.final.0 and 3.13.1.final.0 in the cluster"]
     assert should == ["numpy 2.1.0 here, 2.1.3 and 2.3.0 in the cluster"]
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "connect", "error"),
+    [
+        ("4.2.0", "4.2.1", False, None),
+        ("4.2.0", "4.3.0", False, True),
+        ("4.2.0", "4.3.0", True, None),
+        ("4.3.0", "4.2.0", True, False),
+        ("3.5.1", "4.3.0", True, True),
+        ("4.0.0.dev1", "4.0.0", True, None),
+    ],
+)
+def test_versions_of_spark(here, there, connect, error):
+    found = spark_findings(here, there, connect)
+    assert [one.error for one in found] == ([] if error is None else [error])
+    assert all(f"pyspark {here} here, Spark {there} in the cluster" in one.what for one in found)
+
+
+def test_versions_of_celery():
+    report = "\nsoftware -> celery:5.5.2 (immunity) kombu:5.5.3 py:3.13.5\n            billiard:4.2.1 redis:5.2.1\n"
+    assert celery_findings({"celery": "5.5.0", "kombu": "5.5.3"}, {"a": report}) == []
+    (found,) = celery_findings({"celery": "5.7.0", "kombu": "5.5.3"}, {"a": report, "b": ""})
+    assert (found.what, found.error) == ("celery 5.7.0 here, 5.5.2 in the cluster", False)
+
+
+@pytest.mark.parametrize("engine", ["dask", "spark", "celery"])
+def test_an_engine_that_does_not_answer_hides_no_findings(monkeypatch, engine):
+    def fail(*_):
+        raise OSError("timed out")
+
+    ready = [{"type": "Ready", "status": "True", "reason": "Ready", "message": ""}]
+
+    class Kube:
+        def find(self, plural, name):
+            return {"metadata": {"name": name}, "spec": {"engine": engine}, "status": {"conditions": ready}}
+
+    monkeypatch.setattr(versions, f"_{engine}", fail)
+    (found,) = versions.compare(Kube(), "a")
+    assert (found.what, found.error) == ("versions can't be compared: timed out", False)
+    ready[0]["status"], ready[0]["reason"] = "False", "Suspended"
+    assert versions.compare(Kube(), "a") == []
+
+
+def test_how_to_log_in_to_flower():
+    found = {"metadata": {"name": "a", "namespace": "team"}, "spec": {"engine": "celery"}}
+    with pytest.raises(TriremeError, match=r"cluster a, a celery, has no dashboard: set spec\.celery\.flower\.enabled"):
+        dashboard(found)
+    found["status"] = {
+        "endpoints": [
+            {"name": "broker", "url": "redis://a-broker.team.svc:6379"},
+            {"name": "flower", "url": "http://a-flower.team.svc:5555"},
+        ]
+    }
+    assert dashboard(found).port == 5555
+    assert "kubectl get secret a-auth --namespace=team" in how_to_log_in(found)
+    found["spec"]["values"] = {"auth": {"existingSecret": "mine"}}
+    assert "kubectl get secret mine " in how_to_log_in(found)
 
 
 def test_what_notebooks_show_is_text():

@@ -1,5 +1,6 @@
 """Jobs are followed to their end across lost connections, and gone after Ctrl-C."""
 
+import json
 import re
 import signal
 import threading
@@ -479,3 +480,90 @@ def test_patience_with_a_log_has_an_end(server, monkeypatch, broken):
     server.say("GET", broken, away(500))
     with pytest.raises(ConnectionLost, match="later"):
         list(follow(server.kube, "mean-driver-1", threading.Event(), "driver"))
+
+
+def driver_of(name):
+    labels = {"app.kubernetes.io/component": "driver", "trireme.dev/job": name}
+    found = {**pod(), "spec": {"containers": [{"name": "driver"}]}}
+    return {**found, "metadata": {**found["metadata"], "name": f"{name}-driver-1", "labels": labels}}
+
+
+def test_logs_of_what_has_labels(server, monkeypatch, capsys):
+    monkeypatch.setattr(cli_logs, "_POLL_SECONDS", 0)
+    sums = {**job("Complete"), "metadata": {"name": "sums", "uid": "2"}}
+    jobs = JOB.removesuffix("/mean")
+    server.say("GET", jobs, {"items": [job("Complete"), sums]})
+    server.say("GET", CLUSTERS, {"items": []})
+    server.say("GET", JOB, job("Complete"))
+    server.say("GET", f"{jobs}/sums", sums)
+    server.say("GET", PODS, {"items": [driver_of("mean"), driver_of("sums")]})
+    for number, name in enumerate(("mean", "sums")):
+        server.say("GET", f"{PODS}/{name}-driver-1/log", line(number, name))
+        server.say("GET", f"{PODS}/{name}-driver-1", pod("Succeeded"))
+    words = ["logs", "--selector=team=a", "--tail=3", "--since=1m30s", f"--kubeconfig={server.kubeconfig}"]
+    for more in ([], ["--follow"]):
+        server.asked.clear()
+        assert main.run([*words, *more]) == 0
+        told = capsys.readouterr().out.splitlines()
+        assert sorted(told) == ["mean-driver-1 mean", "sums-driver-1 sums"]
+        queries = [query for _, path, query, _ in server.asked if path.endswith("/log")]
+        assert [(query["tailLines"], query["sinceSeconds"]) for query in queries] == [("3", "90")] * 2
+        selected = [query["labelSelector"] for _, path, query, _ in server.asked if path in (jobs, CLUSTERS)]
+        assert selected == ["team=a"] * 2
+    server.say("GET", jobs, {"items": []})
+    assert main.run(words) == 1
+    assert "there is neither a job nor a cluster with labels team=a in namespace team" in capsys.readouterr().err
+    assert main.run(["logs", "mean", *words[1:]]) == main.run(["logs"]) == 2
+
+
+def test_a_log_begins_where_asked_once(server):
+    server.say("GET", f"{PODS}/mean-driver-1", pod("Succeeded"))
+    server.say("GET", LOG, [BreaksOff(line(1, "one")), line(1, "one") + line(2, "two")])
+    found = list(follow(server.kube, "mean-driver-1", threading.Event(), "driver", {"tailLines": "1"}))
+    assert found == ["one", "two"]
+    asked = [query for _, path, query, _ in server.asked if path == LOG]
+    assert ["tailLines" in query for query in asked] == [True, False]
+
+
+def test_top_wide(server, capsys):
+    spec = {"engine": "dask", "image": "mine:1"}
+    status = {"endpoints": [{"name": "scheduler", "url": "tcp://sums-scheduler.team.svc:8786"}]}
+    server.say("GET", f"{CLUSTERS}/sums", {"metadata": {"name": "sums"}, "spec": spec, "status": status})
+    assert main.run(["top", "sums", "--output=wide", f"--kubeconfig={server.kubeconfig}"]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split()[-3:] == ["AGE", "IMAGE", "ENDPOINT"]
+    assert row.split()[-3:] == ["-", "mine:1", "tcp://sums-scheduler.team.svc:8786"]
+    assert main.run(["top", "sums", "--output=yaml", f"--kubeconfig={server.kubeconfig}"]) == 0
+    assert "  image: mine:1\n" in capsys.readouterr().out
+
+
+def test_the_servers_word_on_a_dry_run(server, manifest, capsys):
+    assert manifest(dry_run="server", output="name") == 0
+    writes = [(verb, query.get("dryRun")) for verb, _, query, _ in server.asked if verb in ("POST", "PATCH")]
+    assert writes == [("PATCH", "All"), ("POST", "All")]
+    assert capsys.readouterr().out == "configmap/files\nworkerjob.trireme.dev/mean\n"
+    assert deleted(server) == []
+
+
+def test_contexts_are_completed(server, monkeypatch, capsys):
+    words = f"trireme top --kubeconfig {server.kubeconfig} --context h"
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", "5")
+    monkeypatch.setenv("_TRIREME_COMPLETE", "bash_complete")
+    with pytest.raises(SystemExit):
+        main.run([])
+    assert capsys.readouterr().out == "plain,here\n"
+
+
+def test_a_celery_application_gets_the_settings_of_its_workers(server, monkeypatch):
+    celery = pytest.importorskip("celery")
+    monkeypatch.setattr(Cluster, "connect", lambda _: {"CELERY_BROKER_URL": "amqp://127.0.0.1:1//"})
+    defaults = {"task_default_queue_type": "quorum", "task_acks_late": True}
+    data = {"defaults.json": json.dumps(defaults), "config.json": '{"task_default_queue": "sums"}'}
+    server.say("GET", "/api/v1/namespaces/team/configmaps/sums-conf", {"data": data})
+    server.say("GET", f"{CLUSTERS}/sums", {"metadata": {"name": "sums"}, "spec": {"engine": "celery"}})
+    mine = celery.Celery("mine", set_as_current=False)
+    mine.conf.task_acks_late = False
+    found = Cluster.of(server.kube, "sums").celery(mine).conf
+    assert (found.task_default_queue_type, found.task_acks_late, found.task_default_queue) == ("quorum", False, "sums")
+    assert found.broker_url == "amqp://127.0.0.1:1//"
