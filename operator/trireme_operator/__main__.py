@@ -77,7 +77,8 @@ async def run(options: Settings, client: ClusterClient) -> None:
     metrics.QUEUE_LENGTH.set_function(lambda: len(queue))
     inventory = Inventory(store, leads.is_set)
     REGISTRY.register(inventory)
-    server = metrics.serve(options.port, watches.is_synced)
+    loop = asyncio.get_running_loop()
+    server = metrics.serve(options.port, watches.is_synced, lambda: metrics.turns(loop))
     renderer = HelmCommand(options.helm) if options.helm else InProcess()
     sources = Sources(store)
     autoscaler = Autoscaler(store, client, sources, ask, _now)
@@ -86,7 +87,7 @@ async def run(options: Settings, client: ClusterClient) -> None:
     leadership = Leadership(client, options.own_namespace, options.identity, _now)
     told_to_end = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, told_to_end.set)
+        loop.add_signal_handler(name, told_to_end.set)
 
     async def lead() -> None:
         if options.leader_election:

@@ -1,5 +1,6 @@
 """Prometheus metrics and health, over HTTP."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,29 +43,43 @@ JOB_WAIT_SECONDS = Histogram(
 )
 LEADER = Gauge("trireme_leader", "1 while this operator reconciles.")
 
+# A probe waits for 10 s.
+_TURN_SECONDS = 5.0
 
-def answer(path: str, ready: Callable[[], bool]) -> tuple[int, bytes]:
+
+def turns(loop: asyncio.AbstractEventLoop, seconds: float = _TURN_SECONDS) -> bool:
+    """Tell from another thread whether an event loop takes its turn within some seconds: one that hangs does not."""
+    turned = threading.Event()
+    try:
+        loop.call_soon_threadsafe(turned.set)
+    except RuntimeError:  # it is closed: the process is about to end
+        return False
+    return turned.wait(seconds)
+
+
+def answer(path: str, ready: Callable[[], bool], alive: Callable[[], bool]) -> tuple[int, bytes]:
     """Return status and body for a path."""
     if path == "/metrics":
         return 200, generate_latest(REGISTRY)
     if path == "/healthz":
-        return 200, b"ok"
+        return (200, b"ok") if alive() else (503, b"the event loop hangs")
     if path == "/readyz":
         return (200, b"ok") if ready() else (503, b"not synced yet")
     return 404, b"not found"
 
 
-def serve(port: int, ready: Callable[[], bool]) -> ThreadingHTTPServer:
+def serve(port: int, ready: Callable[[], bool], alive: Callable[[], bool]) -> ThreadingHTTPServer:
     """Serve /metrics, /healthz and /readyz from a thread.
 
     Args:
         port: to listen on.
         ready: whether the operator has seen the cluster.
+        alive: whether its event loop takes its turn.
     """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, body = answer(self.path, ready)
+            status, body = answer(self.path, ready, alive)
             self.send_response(status)
             self.send_header("Content-Type", CONTENT_TYPE_LATEST if self.path == "/metrics" else "text/plain")
             self.send_header("Content-Length", str(len(body)))

@@ -1338,7 +1338,7 @@ def test_who_observes_writes_nothing_and_tells_all() -> None:
 
 def gauged() -> dict[str, float]:
     """Return the metrics of the cluster; those of its work are left out."""
-    lines = [line.split() for line in metrics.answer("/metrics", lambda: True)[1].decode().splitlines()]
+    lines = [line.split() for line in metrics.answer("/metrics", lambda: True, lambda: True)[1].decode().splitlines()]
     return {
         name.removeprefix("trireme_cluster_").partition("{")[0]: float(value)
         for name, *_, value in lines

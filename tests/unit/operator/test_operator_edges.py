@@ -1,8 +1,10 @@
 """Where the operator meets its surroundings: settings, events, logs, metrics."""
 
+import asyncio
 import json
 import logging
 import sys
+import threading
 import urllib.request
 from datetime import datetime
 from pathlib import Path
@@ -281,26 +283,52 @@ def test_a_log_line_takes_what_is_no_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "ready", "status", "body"),
+    ("path", "ready", "alive", "status", "body"),
     [
-        ("/healthz", True, 200, b"ok"),
+        ("/healthz", True, True, 200, b"ok"),
         # Alive before it has seen anything, or it would be killed for being slow.
-        ("/healthz", False, 200, b"ok"),
-        ("/readyz", True, 200, b"ok"),
-        ("/readyz", False, 503, b"not synced yet"),
-        ("/", True, 404, b"not found"),
-        ("/metrics/x", True, 404, b"not found"),
+        ("/healthz", False, True, 200, b"ok"),
+        ("/healthz", True, False, 503, b"the event loop hangs"),
+        ("/readyz", True, True, 200, b"ok"),
+        ("/readyz", False, True, 503, b"not synced yet"),
+        ("/", True, True, 404, b"not found"),
+        ("/metrics/x", True, True, 404, b"not found"),
     ],
 )
-def test_health(path: str, ready: bool, status: int, body: bytes) -> None:
-    assert metrics.answer(path, lambda: ready) == (status, body)
+def test_health(path: str, ready: bool, alive: bool, status: int, body: bytes) -> None:
+    assert metrics.answer(path, lambda: ready, lambda: alive) == (status, body)
+
+
+def test_an_event_loop_that_hangs_is_told_from_one_that_turns() -> None:
+    loop = asyncio.new_event_loop()
+    held, let_go = threading.Event(), threading.Event()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        assert metrics.turns(loop)
+
+        def hang() -> None:
+            held.set()
+            let_go.wait(30)
+
+        loop.call_soon_threadsafe(hang)
+        assert held.wait(30)
+        assert not metrics.turns(loop, 0.1)
+        let_go.set()
+        assert metrics.turns(loop)
+    finally:
+        let_go.set()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+    assert not metrics.turns(loop)
 
 
 def test_metrics_are_told_by_kind_and_result() -> None:
     name = 'trireme_reconciles_total{kind="WorkerJob",result="error"}'
 
     def told() -> float:
-        status, body = metrics.answer("/metrics", lambda: False)
+        status, body = metrics.answer("/metrics", lambda: False, lambda: False)
         assert status == 200
         lines = dict(line.rsplit(" ", 1) for line in body.decode().splitlines() if not line.startswith("#"))
         assert {"trireme_queue_length", "trireme_leader"} <= lines.keys()
@@ -312,7 +340,7 @@ def test_metrics_are_told_by_kind_and_result() -> None:
 
 
 def test_metrics_are_served() -> None:
-    server = metrics.serve(0, lambda: True)
+    server = metrics.serve(0, lambda: True, lambda: True)
     try:
         address = f"http://127.0.0.1:{server.server_port}"
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

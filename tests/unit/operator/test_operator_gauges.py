@@ -26,7 +26,7 @@ def _forgotten() -> Iterator[None]:
 
 def told() -> dict[str, float]:
     """Return the metrics of clusters, as they are served."""
-    status, body = metrics.answer("/metrics", lambda: True)
+    status, body = metrics.answer("/metrics", lambda: True, lambda: True)
     assert status == 200
     lines = [
         line.rsplit(" ", 1)
