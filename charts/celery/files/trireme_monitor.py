@@ -26,10 +26,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from celery import Celery
 from kombu import Connection, Consumer
-from trireme_app import load
+from trireme_app import connect, load
 from trireme_holdings import EVENT
 from trireme_metrics import EVENTS, Tasks
-from trireme_stranded import DEAD
+from trireme_stranded import DEAD, POISON
 
 PORT = 8787
 PATH = "/trireme/demand"
@@ -44,11 +44,6 @@ HEARD_SECONDS = 3.0
 # For as long a worker that says nothing more counts with what it said last.
 REMEMBER_SECONDS = 30.0
 RETRY_SECONDS = 1.0
-# By default, a broker that hangs would be waited for as long as it does.
-TIMEOUTS = {
-    "amqp": {"read_timeout": 5, "write_timeout": 5},
-    "redis": {"socket_timeout": 5, "socket_connect_timeout": 5},
-}
 
 
 class Unknown(Exception):
@@ -90,12 +85,13 @@ class Queues:
         return found
 
     def lengths(self) -> dict[str, int]:
-        """Return how many tasks each queue has, that of tasks that never work among them.
+        """Return how many tasks each queue has, those of tasks that never work among them.
 
         Raises:
             Unknown: the broker does not tell in time.
         """
-        found: dict[str, int] = self._ask("lengths", lambda: {name: self._ready(name) for name in (*self._names, DEAD)})
+        names = (*self._names, DEAD, POISON)
+        found: dict[str, int] = self._ask("lengths", lambda: {name: self._ready(name) for name in names})
         return found
 
     def _ask(self, what: str, question: Callable[[], Any]) -> Any:
@@ -190,15 +186,6 @@ class Held:
 def pod(event: Mapping[str, Any]) -> str:
     """Return the pod of the worker that sent an event."""
     return str(event["hostname"]).rpartition("@")[2]
-
-
-def connect(app: Celery) -> Connection:
-    """Connect to the broker, at one attempt."""
-    connection = app.connection_for_read()
-    more = TIMEOUTS.get(connection.transport.driver_type, {})
-    connection.transport_options = {**more, **connection.transport_options}
-    connection.ensure_connection(max_retries=1, interval_start=0)
-    return connection
 
 
 def address(app: Celery) -> str:
