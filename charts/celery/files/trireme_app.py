@@ -14,6 +14,7 @@ from typing import Any
 from celery import Celery
 from celery.app.utils import find_app
 from celery.loaders.app import AppLoader
+from kombu import Connection
 
 # Of the workers: none for a cluster's own.
 GROUP = os.environ.get("TRIREME_GROUP", "")
@@ -29,6 +30,11 @@ CONNECTING = {
         socket.TCP_KEEPCNT: 3,
         socket.TCP_USER_TIMEOUT: 10_000,
     },
+}
+# By default, a broker that hangs would be waited for as long as it does.
+TIMEOUTS = {
+    "amqp": {"read_timeout": 5, "write_timeout": 5},
+    "redis": {"socket_timeout": 5, "socket_connect_timeout": 5},
 }
 # As cert-manager writes a Secret: ca.crt, and for a broker that asks for them tls.crt and tls.key.
 TLS = Path(os.environ.get("TRIREME_TLS_DIR", "/opt/trireme/tls"))
@@ -78,6 +84,15 @@ def unacked_keys(group: str) -> dict[str, str]:
 def is_redis(app: Celery) -> bool:
     """Tell whether an application's broker is a Redis server."""
     return app.connection_for_read().transport_cls in ("redis", "rediss")
+
+
+def connect(app: Celery, **options: Any) -> Connection:
+    """Connect to the broker, at one attempt; with further options of its transport."""
+    connection = app.connection_for_read()
+    more = TIMEOUTS.get(connection.transport.driver_type, {})
+    connection.transport_options = {**more, **connection.transport_options, **options}
+    connection.ensure_connection(max_retries=1, interval_start=0)
+    return connection
 
 
 def encrypted(transport: str, result_backend: str) -> dict[str, Any]:

@@ -14,7 +14,9 @@ import time  # noqa: E402
 import uuid  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+import trireme_anew  # noqa: E402
 import trireme_dead  # noqa: E402
+import trireme_health  # noqa: E402
 import trireme_holdings  # noqa: E402
 import trireme_priorities  # noqa: E402
 from celery import Celery, signals  # noqa: E402
@@ -28,8 +30,6 @@ from trireme_stranded import PREFIX, Watch, held, written  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
-STATE = Path(os.environ.get("TRIREME_STATE_DIR", "/tmp/trireme"))
-HEARTBEAT = STATE / "heartbeat"
 # What Kubernetes keeps of a container that has ended: the operator tells of it.
 TOLD = Path(os.environ.get("TRIREME_TERMINATION_LOG", "/dev/termination-log"))
 POD = os.environ.get("POD_NAME", "")
@@ -48,11 +48,6 @@ PUBLISH_SECONDS = 2.0
 PUBLISHED_SECONDS = 30
 
 
-def beat(**_: object) -> None:
-    """Note that the worker's event loop runs and its broker connection works."""
-    HEARTBEAT.touch()
-
-
 def bound_drain(how: str, **_: object) -> None:
     """End a warm shutdown in time: QUIT stops the running tasks and queues late-acknowledged ones again."""
     if how == "Warm":
@@ -61,16 +56,28 @@ def bound_drain(how: str, **_: object) -> None:
         timer.start()
 
 
-def tell_what_is_stopped(consumer: Consumer) -> None:
-    """Have a cold shutdown leave word of the tasks that it stops; no signal comes before it has."""
+def look_after_what_is_stopped(consumer: Consumer) -> None:
+    """Have a cold shutdown leave word of the tasks that it stops, and see to those that were stopped before."""
     # Celery 5.5 has the latter.
     name = "cancel_active_requests" if hasattr(consumer, "cancel_active_requests") else "cancel_all_unacked_requests"
     cancel = getattr(consumer, name)
+    queues: dict[str, str] = {}
+
+    def note_queues(**_: object) -> None:
+        # Before it consumes no more, and forgets them.
+        queues.update(trireme_anew.queues(consumer))
 
     def tell_and_cancel() -> None:
+        running = [request for request in state.active_requests if request.id not in state.successful_requests]
         tell(TOLD, *left_behind(state.active_requests, state.successful_requests))
-        cancel()
+        again = trireme_anew.handed_back_before(running) if queues else []
+        try:
+            cancel()
+        finally:
+            # A pool of threads can't stop what runs, and says so; the process ends soon.
+            trireme_anew.send(consumer.app, again, queues)
 
+    signals.worker_shutting_down.connect(note_queues, weak=False)
     setattr(consumer, name, tell_and_cancel)
 
 
@@ -200,16 +207,16 @@ def publish(sender: Consumer) -> None:
 
 def main() -> int:
     """Run the worker until it is told to leave."""
-    STATE.mkdir(parents=True, exist_ok=True)
-    HEARTBEAT.unlink(missing_ok=True)
-    signals.heartbeat_sent.connect(beat)
     signals.worker_shutting_down.connect(bound_drain)
     trireme_holdings.tell()
     trireme_priorities.count_upwards()
     if KEEP_FAILURES:
         trireme_dead.keep_failures()
     app = load(sys.argv[1])
-    signals.worker_ready.connect(lambda sender, **_: tell_what_is_stopped(sender), weak=False)
+    health = trireme_health.Health(lambda: trireme_health.broker_answers(app))
+    signals.heartbeat_sent.connect(health.beat, weak=False)
+    trireme_health.serve(health)
+    signals.worker_ready.connect(lambda sender, **_: look_after_what_is_stopped(sender), weak=False)
     # Celery would wait for its broker by itself, but for seconds longer after each attempt.
     with app.connection_for_read() as connection:
         connection.ensure_connection(
