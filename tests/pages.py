@@ -8,9 +8,7 @@ import yaml
 
 TOP = Path(__file__).resolve().parents[1]
 # What is generated has no blocks, and is compared with its sources.
-PAGES = sorted(
-    str(path.relative_to(TOP)) for path in (TOP / "README.md", TOP / "CONTRIBUTING.md", *(TOP / "docs").glob("*.md"))
-)
+PAGES = sorted(str(path.relative_to(TOP)) for folder in ("", "docs", "python") for path in (TOP / folder).glob("*.md"))
 ENGINES = ("dask", "spark", "celery")
 _FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"`(\S+)`:\n\n\Z")
@@ -125,10 +123,10 @@ def _cluster(fields: dict, page: str) -> dict:
     }
 
 
-def inline(page: str, program: str) -> list[str]:
-    """Return the commands of a program that stand in the text of a page."""
+def inline(page: str, pattern: str) -> list[str]:
+    """Return what is set as code in the text of a page and begins so."""
     text = _FENCE.sub("", (TOP / page).read_text())
-    return re.findall(rf"`({program} [^`\n]+)`", text)
+    return [code for code in re.findall(r"`([^`\n]+)`", text) if re.match(pattern, code)]
 
 
 def links(page: str) -> list[str]:

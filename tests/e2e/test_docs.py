@@ -80,7 +80,7 @@ def test_tasks_stay_on_their_node(reader, kubectl):
 
 def test_runbooks(reader, kubectl):
     """Every look that they take; what changes something, or is for a pod that has ended, is another matter."""
-    looks = {re.sub(r" --previous$| \| .*", "", look) for look in inline("docs/runbooks.md", "kubectl")}
+    looks = {re.sub(r" --previous$| \| .*", "", look) for look in inline("docs/runbooks.md", "kubectl ")}
     looks = {look for look in looks if re.match(r"kubectl (-n|get --raw) ", look) and "port-forward" not in look}
     assert len(looks) > 10
     deployments = ("rollout", "status", "deployment/sums-monitor", "--timeout=120s")
@@ -108,8 +108,9 @@ def test_monitoring_by_values_of_the_chart(reader):
 def test_the_package_is_installed(reader):
     """As the quick start says, into an environment of its own; by uv, which has a cache."""
     (install,) = snippets("docs/quickstart.md", "", "sh")
+    # The package's own page has it from a registry, where this one is not yet.
+    (page,) = snippets("python/README.md", "", "sh")
     uv = TOP / "lab" / "uv.sh"
-    script = (
-        f"{uv} venv --quiet it\nsource it/bin/activate\n{install.replace('pip install', f'{uv} pip install --quiet')}"
-    )
-    assert "Usage: trireme" in reader.does(f"{script}\npython -c 'import distributed'\nit/bin/trireme --help")
+    script = "\n".join((install, "python -c 'import distributed'", page.replace("install trireme", "install ./python")))
+    script = script.replace("pip install", f"{uv} pip install --quiet")
+    assert "Usage: trireme" in reader.does(f"{uv} venv --quiet it\nsource it/bin/activate\n{script}")

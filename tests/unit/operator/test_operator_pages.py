@@ -2,10 +2,13 @@
 
 import json
 import re
+from functools import reduce
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from operating import NAMESPACE, charts, workers_of
+import yaml
+from operating import CHARTS, ENGINES, NAMESPACE, charts, cluster, group, schema_of, workers_of
 from test_operator_crds import CRDS, validator
 
 from pages import PAGES, Block, every, inline, manifests, snippets
@@ -96,7 +99,7 @@ def test_the_queues_that_a_program_elsewhere_declares() -> None:
 FORWARDS = [
     pytest.param(found[1], int(found[2]), id=f"{page}-{found[1]}")
     for page in PAGES
-    for command in inline(page, "kubectl")
+    for command in inline(page, "kubectl ")
     if (found := re.search(r"port-forward \S+/(?:NAME|<cluster>)-([a-z-]+) (\d+)$", command))
 ]
 WITH_ALL: Object = {
@@ -119,4 +122,50 @@ def test_ports_to_forward_are_those_of_services(service: str, port: int) -> None
 
 
 def test_every_forward_is_looked_at() -> None:
-    assert len(FORWARDS) == sum("port-forward" in command for page in PAGES for command in inline(page, "kubectl")) > 2
+    assert len(FORWARDS) == sum("port-forward" in command for page in PAGES for command in inline(page, "kubectl ")) > 2
+
+
+NAMED = sorted({field for page in PAGES for field in inline(page, r"(spec|status)\.[a-zA-Z.]+$")})
+
+
+@pytest.mark.parametrize("field", NAMED)
+def test_fields_that_are_named_are_there(field: str) -> None:
+    steps = field.split(".")
+    if steps[:2] == ["spec", "values"] and steps[2:]:
+        charts_values = [yaml.safe_load((CHARTS / engine / "values.yaml").read_text()) for engine in ENGINES]
+        assert any(reduce(_value, steps[2:], values) is not None for values in charts_values)
+    else:
+        assert any(reduce(_field, steps, schema_of(crd)) for crd in CRDS.values())
+
+
+def _value(values: Any, name: str) -> Any:
+    return values.get(name) if isinstance(values, dict) else None
+
+
+def _field(schema: Object, name: str) -> Object:
+    """Return the schema of a field, or of a map's values; an empty one if there is none."""
+    found: Object = schema.get("properties", {}).get(name) or schema.get("additionalProperties") or {}
+    return found
+
+
+SETTINGS = inline("docs/celery.md", r"[a-zA-Z_.]+: ")
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_settings_of_celery_are_valid(setting: str) -> None:
+    """Each is a field of spec.celery, of spec, or one of Celery's own."""
+    ((name, value),) = yaml.safe_load(re.sub("NAME|…", "name", setting)).items()
+    for step in reversed(name.split(".")[1:]):
+        value = {step: value}
+    name = name.partition(".")[0]
+    fields = schema_of(CRDS["WorkerCluster"])["properties"]["spec"]["properties"]
+    if name in fields:
+        item = cluster("celery", **{name: value})
+    else:
+        own = name in fields["celery"]["properties"]
+        item = cluster("celery", celery={name: value} if own else {"config": {name: value}})
+    if name == "celery":
+        item = group(**{name: value})
+    validator(item["kind"]).validate(item)
+    if item["kind"] == "WorkerCluster":
+        assert charts.render("celery", "numbers", NAMESPACE, cluster_plan.values(item))
