@@ -14,10 +14,11 @@ SAMPLES = {
     "celery-add.yaml": ("add", r"^8$"),
     "spark-average-age.yaml": ("average-age", r"^2\.0$"),
 }
+# The jobs, and what the how-tos do with them.
 BORROWING = {
-    "clusters/dask.yaml": ("numbers-mean", r"^0\.(499|500)\d*$"),
-    "clusters/celery.yaml": ("sums-add", r"^8$"),
-    "clusters/spark.yaml": ("tables-average-age", r"^2\.0$"),
+    "clusters/dask.yaml": ("numbers-mean", snippets("docs/dask.md", "A cluster and a job", "console")),
+    "clusters/celery.yaml": ("sums-add", snippets("docs/celery.md", "A cluster and a job", "console")),
+    "clusters/spark.yaml": ("tables-average-age", snippets("docs/spark.md", "A cluster and a job", "console")),
 }
 LISTED = (
     "workerclusters,workerjobs,deployments,statefulsets,jobs,pods,services,configmaps,secrets,"
@@ -50,12 +51,10 @@ def test_a_sample_by_hand(kubectl, sample):
 
 
 @pytest.mark.parametrize("sample", BORROWING)
-def test_a_job_that_borrows_a_cluster(kubectl, sample):
-    name, result = BORROWING[sample]
+def test_a_job_that_borrows_a_cluster(kubectl, sample, tmp_path):
+    name, (console,) = BORROWING[sample]
     kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    kubectl("apply", "--filename", TOP / "manifests" / "samples" / sample)
-    kubectl.wait(f"wj/{name}", "condition=Complete", seconds=240)
-    assert re.match(result, kubectl.get(f"wj/{name}")["status"]["output"].splitlines()[-1])
+    Reader(tmp_path, kubectl).follows(console)
     # The cluster stays, and outlives the job.
     kubectl("delete", f"wj/{name}")
     cluster = kubectl.get("wc")["items"][0]
