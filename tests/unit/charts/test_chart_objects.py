@@ -450,6 +450,15 @@ def test_spark_executors_are_as_large_as_they_should_be(
     assert (properties["spark.executor.cores"], properties["spark.executor.memory"]) == (cores, memory)
 
 
+def test_a_spark_executor_told_to_leave_as_it_starts_waits_for_itself_for_seconds(render: Render) -> None:
+    """Spark's own 30 s are how long such a worker would take to leave; who moves blocks there is as patient in all."""
+    text = render("spark")["ConfigMap", f"{NAME}-conf"]["data"]["spark-defaults.conf"]
+    properties = dict(line.split(" ", 1) for line in text.splitlines())
+    seconds = int(properties["spark.storage.shuffleManager.initWaitingTimeout"].removesuffix("s"))
+    assert seconds <= 3
+    assert seconds * int(properties["spark.storage.decommission.maxReplicationFailuresPerBlock"]) >= 30
+
+
 def test_small_spark_executors_have_the_least_heap_that_one_can_have(render: Render) -> None:
     objects = render("spark", {**limits(cpu="4", memory="2Gi"), "executor": {"cores": 1}})
     assert (
