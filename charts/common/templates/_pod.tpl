@@ -116,7 +116,7 @@ The user's entry takes the place of the chart's. Arguments: chart (list), user (
 {{/*
 A startup probe every second, so that a pod is ready as soon as it works, then a calm readiness probe.
 Arguments: probe (the handler, as a map), startSeconds (how long the start may take); then (the handler once it has
-started, where a cheaper one tells as much).
+started, where another one is cheaper or tells more), readySeconds (how often that is asked: 10 if left out).
 */}}
 {{- define "common.startAndReady" -}}
 startupProbe:
@@ -126,6 +126,6 @@ startupProbe:
   failureThreshold: {{ .startSeconds }}
 readinessProbe:
   {{- .then | default .probe | toYaml | nindent 2 }}
-  periodSeconds: 10
+  periodSeconds: {{ .readySeconds | default 10 }}
   timeoutSeconds: 5
 {{- end -}}

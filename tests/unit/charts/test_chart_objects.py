@@ -450,6 +450,14 @@ def test_spark_executors_are_as_large_as_they_should_be(
     assert (properties["spark.executor.cores"], properties["spark.executor.memory"]) == (cores, memory)
 
 
+def test_no_process_is_started_each_second_until_a_spark_worker_is_ready(render: Render) -> None:
+    """The one that asks the master is dear: it begins once the worker answers by itself."""
+    worker = container(render("spark")["Deployment", f"{NAME}-worker"])
+    assert worker["startupProbe"]["httpGet"] == {"path": "/json/", "port": "http-ui"}
+    assert worker["readinessProbe"]["exec"]["command"][-1].endswith("ready.sh")
+    assert worker["readinessProbe"]["periodSeconds"] >= 30
+
+
 def test_a_spark_executor_told_to_leave_as_it_starts_waits_for_itself_for_seconds(render: Render) -> None:
     """Spark's own 30 s are how long such a worker would take to leave; who moves blocks there is as patient in all."""
     text = render("spark")["ConfigMap", f"{NAME}-conf"]["data"]["spark-defaults.conf"]

@@ -20,6 +20,7 @@ import pytest
 from charting import CHARTS
 
 SCRIPT = CHARTS / "spark" / "files" / "drain.sh"
+READY = SCRIPT.with_name("ready.sh")
 PROCESSES = Path(__file__).with_name("spark_pod.py")
 RECORDED = Path(__file__).parents[1] / "operator" / "recorded" / "spark"
 WORKER = json.loads((RECORDED / "decommissioned.json").read_text())["workers"][0]
@@ -422,3 +423,42 @@ def test_an_executor_that_appears_later_is_left_to_its_driver(pods: Pods) -> Non
     pod.sees("1 continued")
     pod.ends("1", "3")
     assert not {"1 told", "3 told", "3 stopped"} & {*pod.log}
+
+
+# The readiness probe
+
+
+def ready(folder: Path, states: list[Workers]) -> tuple[int, int]:
+    """Run the script of the readiness probe; return its exit code, and how often it asked.
+
+    Args:
+        folder: where its files are to be.
+        states: the states of workers, one question after the other; the last one stays.
+    """
+    network = f"127.{random.randrange(1, 255)}.{random.randrange(255)}"
+    addresses = {name: f"{network}.{number}" for name, number in HOSTS.items()}
+    left = [*states]
+
+    def content() -> Any:
+        shown = left.pop(0) if len(left) > 1 else left[0]
+        return {"workers": [{**WORKER, "host": addresses[name], "state": state} for name, state in shown.items()]}
+
+    page = Page(addresses["master"], 8080, "/json/workers", content)
+    environment = {**os.environ, "MASTER_HOST": addresses["master"], "POD_IP": addresses["here"]}
+    try:
+        found = subprocess.run(["bash", READY], env=environment, cwd=folder, timeout=LIMIT)
+        return found.returncode, page.asked
+    finally:
+        page.close()
+
+
+def test_a_worker_is_ready_once_its_master_knows_it(tmp_path: Path) -> None:
+    assert ready(tmp_path, [ALIVE]) == (0, 1)
+    assert ready(tmp_path, [{}, {"stays": "ALIVE"}, ALIVE]) == (0, 3)
+
+
+@pytest.mark.parametrize("states", [{}, {"stays": "ALIVE"}, LEAVING, {"here": "DEAD", "stays": "ALIVE"}])
+def test_a_worker_that_its_master_does_not_count_is_not_ready(tmp_path: Path, states: Workers) -> None:
+    code, asked = ready(tmp_path, [states])
+    assert code == 1
+    assert asked > 1
