@@ -333,6 +333,8 @@ class Autoscaler:
         uid, now = cluster["metadata"]["uid"], time.monotonic()
         before = self._said.get(uid)
         work = f"{demand.waiting} {demand.unit} waiting, {demand.running} running" if demand else ""
+        if demand and demand.remark:
+            work = f"{work}: {demand.remark}"
         said = Scaling(
             desired=decision.replicas if demand else None,
             demand=work,

@@ -5,6 +5,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from urllib.parse import urlencode
 
 import aiohttp
@@ -26,6 +27,8 @@ _SECONDS = 2.0
 # What a Spark driver says comes early or not at all. It is not hung up on: for that, Spark prints a trace of 90 lines.
 _DRIVER_SECONDS = 0.5
 _LONGEST_DRIVER_SECONDS = 15.0
+# By then a Spark master knows what a driver has asked it for, or never will.
+_HEARD_SECONDS = 10.0
 # Two clocks, of which one may be ahead, or it wakes early.
 _EARLY_SECONDS = 0.1
 # A Spark master tells no news. A driver that is known may begin its work at any moment.
@@ -66,7 +69,9 @@ class Sources:
         self._http: aiohttp.ClientSession | None = None
         self._brokers: dict[str, Broker] = {}
         # Those that have yet to answer, by address.
-        self._drivers: dict[str, asyncio.Task[tuple[str, int]]] = {}
+        self._drivers: dict[str, asyncio.Task[tuple[str, spark.Ahead]]] = {}
+        # Since when applications of a cluster have asked for what their master does not know, by the cluster's uid.
+        self._unheard: dict[str, dict[str, float]] = {}
 
     async def read(self, cluster: Object) -> Demand:
         """Return what the work of a cluster asks for, or that of a group with all it takes from its cluster.
@@ -114,6 +119,7 @@ class Sources:
 
     async def forget(self, cluster_uid: str) -> None:
         """Close what was kept for a cluster."""
+        self._unheard.pop(cluster_uid, None)
         broker = self._brokers.pop(cluster_uid, None)
         if broker:
             await broker.aclose()
@@ -161,21 +167,31 @@ class Sources:
             names = spark.applications(master)
             asked = [asyncio.create_task(self._get(f"{root}/app/?appId={name}")) for name in names]
             pages = await asyncio.gather(*asked)
-            executors = await ahead
+            told = await ahead
         finally:
             # What one of them says may end it before the others have answered.
             for task in (ahead, *asked):
                 task.cancel()
+        heard = {
+            name: spark.executor_limit(page.decode(errors="replace")) for name, page in zip(names, pages, strict=True)
+        }
         limits = {
-            name: spark.ahead(spark.executor_limit(page.decode(errors="replace")), executors.get(name, 0))
-            for name, page in zip(names, pages, strict=True)
+            name: spark.ahead(heard[name], told[name].executors) if name in told else heard[name] for name in heard
         }
         addresses = {pod.get("status", {}).get("podIP", ""): pod["metadata"]["name"] for pod in self._workers(cluster)}
         others = {pod.get("status", {}).get("podIP", "") for pod in of_component(self._pods(cluster), "group-worker")}
-        return spark.demand(master, limits, addresses, _capacity(cluster), others)
+        found = spark.demand(master, limits, addresses, _capacity(cluster), others)
+        forgotten = self._forgotten(cluster["metadata"]["uid"], spark.unheard(heard, told))
+        return replace(found, remark=spark.forgotten(forgotten)) if forgotten else found
 
-    async def _spark_ahead(self, cluster: Object) -> dict[str, int]:
-        """Return how many executors applications are about to ask for, as far as drivers of ours tell at once."""
+    def _forgotten(self, uid: str, unheard: Sequence[str]) -> list[str]:
+        """Return the applications of a cluster that were not heard for so long that they won't be any more."""
+        now, before = time.monotonic(), self._unheard.get(uid, {})
+        since = self._unheard[uid] = {name: before.get(name, now) for name in unheard}
+        return [name for name, first in since.items() if now - first >= _HEARD_SECONDS]
+
+    async def _spark_ahead(self, cluster: Object) -> dict[str, spark.Ahead]:
+        """Return what applications ask for, or are about to, as far as drivers of ours tell at once."""
         found = [pod["status"] for pod in self._spark_drivers(cluster) if "status" in pod]
         # Of a pod that has ended the address may be another's by now. What an application says of its is never asked.
         addresses = {status["podIP"] for status in found if status.get("phase") == "Running" and status.get("podIP")}
@@ -191,27 +207,28 @@ class Sources:
         pods = self._pods(cluster)
         return [*of_component(pods, "driver"), *of_component(pods, "connect")]
 
-    async def _spark_driver(self, address: str) -> tuple[str, int]:
-        """Return a driver's application, and how many executors it is about to ask for: 0 if it does not tell."""
-        root, application, executors = _root(address, 4040), "", 0
+    async def _spark_driver(self, address: str) -> tuple[str, spark.Ahead]:
+        """Return a driver's application, and what it asks for: nothing if it does not tell."""
+        root, application, ahead = _root(address, 4040), "", spark.Ahead()
         try:
             async with asyncio.timeout(_LONGEST_DRIVER_SECONDS):
                 # Without the last slash it answers by a redirect.
                 found = spark.allocation(await self._json(f"{root}/metrics/json/"))
-                if found and found.is_behind:
-                    application, executors = found.application, found.at_least
+                if found:
+                    application, ahead = found.application, spark.Ahead(found.at_least, found.asked)
                     # Its first answer to that costs it 2 s of CPU time: not while all waits for the first worker.
-                    if found.present:
+                    if found.is_behind and found.present:
                         api = f"{root}/api/v1/applications/{application}"
                         environment = await self._json(f"{api}/environment")
                         stages = await self._json(f"{api}/stages?status=active")
-                        executors = spark.executors_ahead(found, environment, stages)
+                        more = spark.executors_ahead(found, environment, stages)
+                        ahead = replace(ahead, executors=max(ahead.executors, more))
         except Exception as error:
             # It runs what users like; and what it does not tell, its master will in a second.
             logger.debug("a driver does not tell", extra={"address": address, "error": repr(error)})
         finally:
             self._drivers.pop(address, None)
-        return application, executors
+        return application, ahead
 
     async def _celery(self, cluster: Object) -> Demand:
         pods = [pod["metadata"]["name"] for pod in self._workers(cluster)]

@@ -20,6 +20,7 @@ class Demand:
         least: workers that have to stay, whatever waits: as many as have work, or as hold what may not be lost.
         unit: what the work is counted in, in the plural.
         costs: what losing a worker costs, by its pod's name: the less, the sooner it goes. 0 for those left out.
+        remark: what people should know of it besides, if anything.
     """
 
     workers: int
@@ -29,6 +30,7 @@ class Demand:
     least: int
     unit: str
     costs: Mapping[str, int] = field(default_factory=dict)
+    remark: str = ""
 
     @property
     def is_nothing(self) -> bool:

@@ -1,7 +1,7 @@
 """Spark: a standalone master, which drivers find by spark-defaults.conf, or a Spark Connect server in its front."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -138,8 +138,29 @@ class Allocation:
 
     @property
     def at_least(self) -> int:
-        """What it asks for in any case: one where it has none, because tasks wait until it comes."""
-        return int(self.is_behind and not self.present)
+        """What it asks for in any case: what it has asked for, and one where it has none, because tasks wait for it."""
+        return max(self.asked, int(self.is_behind and not self.present))
+
+    @property
+    def asked(self) -> int:
+        """What it has asked for, and has use for.
+
+        A master that was started anew has forgotten it, and a driver asks for nothing twice.
+        """
+        return min(self.needed, self.target)
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What a driver tells before its master does, in executors.
+
+    Args:
+        executors: what it is about to ask for, in all.
+        asked: what it has asked for.
+    """
+
+    executors: int = 0
+    asked: int = 0
 
 
 @dataclass(frozen=True)
@@ -263,6 +284,34 @@ def demand(
         master: the answer of its `/json/`.
         limits: what the applications' pages say; without those of applications that have ended meanwhile.
         pods_by_address: names of the workers' pods by their IP addresses.
+def unheard(limits: Mapping[str, Limit], told: Mapping[str, Ahead]) -> list[str]:
+    """Return the applications whose drivers have asked for executors of which their master does not know.
+
+    For a moment that is so of each that asks for more.
+
+    Args:
+        limits: what the applications' pages say.
+        told: what their drivers say.
+    """
+    return [
+        name
+        for name, limit in limits.items()
+        # While it has some, what it has use for changes with each task that ends, and it asks again.
+        if name in told
+        and limit.executors is not None
+        and limit.executors < told[name].asked
+        and not limit.executor_cores
+    ]
+
+
+def forgotten(names: Sequence[str]) -> str:
+    """Say for people that applications get no executors, because their master does not know that they want some."""
+    return (
+        f"{', '.join(sorted(names))} asked for executors before the master was started anew, which does not know that,"
+        " and a driver asks only once: start its driver anew"
+    )
+
+
         capacity: what one worker offers, which counts while there is none.
         others: IP addresses of the workers of further groups.
 

@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 
 from trireme_operator.api import Object
 from trireme_operator.engines.demand import Nonsense
-from trireme_operator.engines.spark import Allocation, Limit, ahead, allocation, executor_limit, executors_ahead
+from trireme_operator.engines.spark import (
+    Ahead,
+    Allocation,
+    Limit,
+    ahead,
+    allocation,
+    executor_limit,
+    executors_ahead,
+    unheard,
+)
 
 RECORDED = Path(__file__).parent / "recorded" / "spark-driver"
 NEEDED, TARGET, PRESENT = "numberMaxNeededExecutors", "numberTargetExecutors", "numberAllExecutors"
@@ -84,6 +93,26 @@ def test_a_fixed_application_gets_what_it_has() -> None:
     assert ahead(Limit(None, 4, 2), 9) == Limit(None, 4, 2)
 
 
+@pytest.mark.parametrize(
+    ("limit", "told", "expected"),
+    [
+        (Limit(0, None, 0), {"app-1": Ahead(2, 2)}, ["app-1"]),
+        (Limit(1, None, 0), {"app-1": Ahead(2, 2)}, ["app-1"]),
+        (Limit(2, None, 0), {"app-1": Ahead(3, 2)}, []),
+        # It has some: by the end of their tasks at the latest it asks again.
+        (Limit(0, None, 1), {"app-1": Ahead(2, 2)}, []),
+        # Without dynamic allocation nothing is asked for.
+        (Limit(None, 4, 0), {"app-1": Ahead(2, 2)}, []),
+        (Limit(0, None, 0), {"app-1": Ahead(), "app-2": Ahead(2, 2)}, []),
+        (Limit(0, None, 0), {}, []),
+    ],
+)
+def test_what_drivers_asked_for_and_their_master_does_not_know(
+    limit: Limit, told: dict[str, Ahead], expected: list[str]
+) -> None:
+    assert unheard({"app-1": limit}, told) == expected
+
+
 # The rules
 
 
@@ -115,18 +144,21 @@ def stage(tasks: int, complete: int = 0, run: int = 0, second: float = 0) -> Obj
     [
         (1, 0, 0, True, 1),
         (9, 0, 0, True, 1),
-        (2, 1, 1, True, 0),
+        (2, 1, 1, True, 1),
         (2, 0, 1, True, 0),
         # It has asked for some of them, and they are still to come: it goes on by itself.
-        (3, 1, 0, False, 0),
-        (9, 3, 2, False, 0),
+        (3, 1, 0, False, 1),
+        (9, 3, 2, False, 3),
         (0, 0, 0, False, 0),
-        (1, 1, 0, False, 0),
+        (1, 1, 0, False, 1),
+        # It has asked for more than it has use for by now.
+        (1, 5, 3, False, 1),
+        (0, 5, 3, False, 0),
         # Idle ones are there.
         (1, 0, 1, False, 0),
         (1, 0, 5, False, 0),
         # A master that was restarted may have forgotten what it was asked for: its driver thinks that all is well.
-        (6, 6, 0, False, 0),
+        (6, 6, 0, False, 6),
     ],
 )
 def test_who_is_behind(needed: int, target: int, present: int, behind: bool, at_least: int) -> None:

@@ -1,6 +1,7 @@
 """What engines answer over the network, and what they do instead: HTTP on loopback, and a stand-in for Redis."""
 
 import asyncio
+import copy
 import gzip
 import json
 import socket
@@ -762,6 +763,35 @@ def test_a_spark_driver_that_is_not_behind_is_asked_no_more(engine: Engine, name
     drivers.answers[METRICS] = said((_DRIVERS / name / "metrics.json").read_bytes())
     assert drivers.read(driver()) == (1, 0, 1, 3)
     assert drivers.asked() == {METRICS}
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_a_spark_driver_asked_for_counts_though_its_master_has_forgotten_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drivers = Drivers(engine, "none")
+    item = cluster("spark", status={"capacity": {"cores": "2", "memory": str(1000 * 2**20)}})
+    metrics = json.loads((_DRIVERS / "none" / "metrics.json").read_text())
+    target = next(name for name in metrics["gauges"] if name.endswith("numberTargetExecutors"))
+    asked, heard = copy.deepcopy(metrics), metrics
+    asked["gauges"][target]["value"] = 3
+
+    async def test(found: Sources) -> None:
+        drivers.answers[METRICS] = said(asked)
+        first = await found.read(item)
+        assert (first.workers, first.waiting, first.running) == (3, 3, 0)
+        # It may be on its way.
+        assert first.remark == ""
+        monkeypatch.setattr(sources, "_HEARD_SECONDS", 0.0)
+        assert drivers.application in (await found.read(item)).remark
+        monkeypatch.setattr(sources, "_HEARD_SECONDS", _GUARD_SECONDS)
+        drivers.answers[METRICS] = said(heard)
+        assert (await found.read(item)).remark == ""
+        # From here on it is another time.
+        drivers.answers[METRICS] = said(asked)
+        assert (await found.read(item)).remark == ""
+
+    engine.run(test, service(item), item, driver())
 
 
 @pytest.mark.usefixtures("patient")
