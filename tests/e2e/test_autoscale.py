@@ -110,6 +110,36 @@ def test_work_starts_workers_and_its_end_lets_them_go(kubectl, engine):
     assert "to 0 workers" in told
 
 
+REMOTE = """
+from pyspark.sql import SparkSession
+
+spark = SparkSession.builder.getOrCreate()
+print(spark.range(5).groupBy().sum("id").first()[0])
+spark.stop()
+"""
+
+
+def test_a_client_of_spark_connect_wakes_workers_and_its_end_lets_them_go(kubectl):
+    """The server is an application all the time, and wants nothing until a client does."""
+    own = cluster("spark")
+    connect = {"resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "20m"}}}
+    own["spec"]["spark"] |= {"mode": "connect", "connect": connect}
+    kubectl.apply(own)
+    kubectl.wait("wc/it", "condition=Ready", seconds=180)
+    remote = job(REMOTE)
+    remote["spec"]["driver"]["resources"] = WORKER
+    kubectl.apply(remote)
+    kubectl.wait("wj/work", "condition=Complete", seconds=240)
+    found = kubectl.get("wj/work")
+    assert found["status"]["output"] == "10"
+    until(lambda: kubectl.get("wc/it")["status"].get("replicas") == 0, seconds=120)
+    scaled = [one for one in kubectl.get("events")["items"] if one["reason"] == "Scaled"]
+    ups = [one["firstTimestamp"] for one in scaled if "from 0 to 1" in one["message"]]
+    assert len(ups) == 1
+    assert ups[0] >= found["metadata"]["creationTimestamp"]
+    assert any("to 0 workers" in one["message"] for one in scaled)
+
+
 def test_an_engine_that_does_not_answer_holds_the_size(kubectl):
     kubectl("create", "configmap", "tasks", f"--from-literal=tasks.py={TASKS}")
     kubectl.apply(cluster("celery", minReplicas=0) | {})

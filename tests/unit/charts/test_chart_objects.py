@@ -450,6 +450,12 @@ def test_spark_executors_are_as_large_as_they_should_be(
     assert (properties["spark.executor.cores"], properties["spark.executor.memory"]) == (cores, memory)
 
 
+def test_a_spark_connect_server_asks_for_no_executor_before_a_client_does(render: Render) -> None:
+    for values, initial in (({}, 1), ({"mode": "connect"}, 0)):
+        text = render("spark", values)["ConfigMap", f"{NAME}-conf"]["data"]["spark-defaults.conf"]
+        assert f"spark.dynamicAllocation.initialExecutors {initial}\n" in text
+
+
 def test_no_process_is_started_each_second_until_a_spark_worker_is_ready(render: Render) -> None:
     """The one that asks the master is dear: it begins once the worker answers by itself."""
     worker = container(render("spark")["Deployment", f"{NAME}-worker"])
