@@ -10,7 +10,29 @@ heap does not hold: the JVM's own (some 200 MiB) and Python. No executor starts 
 {{- $limit := .Values.resources.limits.memory -}}
 {{- $bytes := include "common.bytes" (dict "quantity" $limit "field" "resources.limits.memory") -}}
 {{- include "common.leastMemory" (dict "bytes" $bytes "given" $limit "least" 1024 "field" "resources.limits.memory" "why" "a Spark worker") -}}
-{{- div (mul 2 (sub (div (int64 $bytes) 1048576) 256)) 3 -}}
+{{- include "spark.heaps" $bytes -}}
+{{- end -}}
+
+{{/* That, for a worker of so many bytes. */}}
+{{- define "spark.heaps" -}}
+{{- div (mul 2 (sub (div (int64 .) 1048576) 256)) 3 -}}
+{{- end -}}
+
+{{/* MiB for executors' heaps in the largest worker with room for so many cores, those of groups included. Arguments: root, cores. */}}
+{{- define "spark.largestMemory" -}}
+{{- $largest := 0 -}}
+{{- if ge (include "spark.cores" .root | int) .cores -}}
+{{- $largest = include "spark.memory" .root | int -}}
+{{- end -}}
+{{- $cores := .cores -}}
+{{- range $index, $limits := .root.Values.groups -}}
+{{- $field := printf "groups[%d]" $index -}}
+{{- if ge (include "common.cpus" (dict "quantity" $limits.cpu "field" (printf "%s.cpu" $field)) | int) $cores -}}
+{{- $bytes := include "common.bytes" (dict "quantity" $limits.memory "field" (printf "%s.memory" $field)) -}}
+{{- $largest = max $largest (include "spark.heaps" $bytes | int) | int -}}
+{{- end -}}
+{{- end -}}
+{{- $largest -}}
 {{- end -}}
 
 {{- define "spark.address" -}}
@@ -32,12 +54,21 @@ spark://{{ include "common.cluster" . }}-master.{{ .Release.Namespace }}.svc:707
   valueFrom: {secretKeyRef: {name: {{ include "spark.authSecret" . }}, key: password}}
 {{- end -}}
 
-{{/* Cores of an executor: a worker's, unless executor.cores says less. Whose workers are of another size is a group's own matter. */}}
+{{/*
+Cores of an executor: a worker's, unless executor.cores says otherwise. One that has room in groups alone runs there. In a
+group's own release nothing is checked: whose workers are of another size is its own matter.
+*/}}
 {{- define "spark.executorCores" -}}
 {{- $cores := include "spark.cores" . | int -}}
 {{- $wanted := .Values.executor.cores | default $cores | int -}}
 {{- if and (gt $wanted $cores) (not .Values.cluster) -}}
-{{- fail (printf "executor.cores: no worker has %d cores: use at most %d, or raise resources.limits.cpu" $wanted $cores) -}}
+{{- $most := $cores -}}
+{{- range $index, $limits := .Values.groups -}}
+{{- $most = max $most (include "common.cpus" (dict "quantity" $limits.cpu "field" (printf "groups[%d].cpu" $index)) | int) | int -}}
+{{- end -}}
+{{- if gt $wanted $most -}}
+{{- fail (printf "executor.cores: no worker has %d cores: use at most %d, or raise resources.limits.cpu, here or of a group" $wanted $most) -}}
+{{- end -}}
 {{- end -}}
 {{- $wanted -}}
 {{- end -}}
@@ -47,6 +78,7 @@ MiB for an executor's heap: its share of a worker's by its cores, unless executo
 refuses a heap of less than 450 MiB, of which Java counts some for itself.
 */}}
 {{- define "spark.executorMemory" -}}
+{{- $cores := include "spark.executorCores" . | int -}}
 {{- $memory := include "spark.memory" . | int -}}
 {{- $least := 470 -}}
 {{- if .Values.executor.memory -}}
@@ -54,12 +86,19 @@ refuses a heap of less than 450 MiB, of which Java counts some for itself.
 {{- $given := .Values.executor.memory -}}
 {{- include "common.leastMemory" (dict "bytes" $bytes "given" $given "least" $least "field" "executor.memory" "why" "a Spark executor") -}}
 {{- $wanted := div (int64 $bytes) 1048576 | int -}}
-{{- if and (gt $wanted $memory) (not .Values.cluster) -}}
-{{- fail (printf "executor.memory: no worker has %v for an executor: use at most %dMi, or raise resources.limits.memory" $given $memory) -}}
+{{- if not .Values.cluster -}}
+{{- $most := include "spark.largestMemory" (dict "root" . "cores" $cores) | int -}}
+{{- if gt $wanted $most -}}
+{{- fail (printf "executor.memory: no worker has %v for an executor: use at most %dMi, or raise resources.limits.memory, here or of a group" $given $most) -}}
+{{- end -}}
 {{- end -}}
 {{- $wanted -}}
 {{- else -}}
-{{- min $memory (max $least (div (mul $memory (include "spark.executorCores" . | int)) (include "spark.cores" . | int))) -}}
+{{- if not .Values.cluster -}}
+{{- /* Where only workers of a group have its cores. */ -}}
+{{- $memory = include "spark.largestMemory" (dict "root" . "cores" $cores) | int -}}
+{{- end -}}
+{{- min $memory (max $least (div (mul (include "spark.memory" . | int) $cores) (include "spark.cores" . | int))) -}}
 {{- end -}}
 {{- end -}}
 

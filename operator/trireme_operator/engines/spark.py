@@ -17,6 +17,9 @@ _HEAP_SHARE = 0.6
 _LEAST_HEAP = 470
 _DEFAULT_HEAP = 1024
 _CORES_MAX = "spark.cores.max"
+# Of an application that lives on while it has no work, as Connect's server does. By default a minute, after which the
+# cluster's own stabilization window begins.
+_IDLE_SECONDS = "20s"
 
 
 def _driver_env(driver: Driver) -> list[Object]:
@@ -47,7 +50,17 @@ def _most_cores(driver: Driver) -> int | None:
     if not driver.borrows or not cores.isdecimal() or _CORES_MAX in driver.properties:
         return None
     workers = driver.cluster.get("autoscaling", {}).get("maxReplicas", driver.cluster.get("replicas", 1))
-    return max(1, int(workers) // 2) * int(cores)
+    # One that only workers of a group have room for is one all the same.
+    own = driver.cluster.get("spark", {}).get("executor", {}).get("cores", 0)
+    executor = str(driver.properties.get("spark.executor.cores", own))
+    return max(max(1, int(workers) // 2) * int(cores), int(executor) if executor.isdecimal() else 0)
+
+
+def _room(cluster: Object, groups: Sequence[Object]) -> Object:
+    """Say how large the groups' workers are, because executors may be for those."""
+    limits = [{**cluster, **group}.get("resources", {}).get("limits", {}) for group in groups]
+    given = [{"cpu": one["cpu"], "memory": one["memory"]} for one in limits if {"cpu", "memory"} <= one.keys()]
+    return {"groups": given} if given else {}
 
 
 def _unfit(group: Object) -> str:
@@ -76,6 +89,8 @@ SPARK = Adapter(
     shared_env=("POD_IP", "SPARK_LOCAL_HOSTNAME", "SPARK_MASTER", "SPARK_CONF_DIR", "_SPARK_AUTH_SECRET"),
     shared_volumes=("code", "conf"),
     driver_env=_driver_env,
+    autoscaled={"config": {"spark.dynamicAllocation.executorIdleTimeout": _IDLE_SECONDS}},
+    beside=_room,
     unfit=_unfit,
     driver_ports=({"name": "http-ui", "containerPort": 4040},),
     servers=("connect",),
@@ -269,21 +284,6 @@ def ahead(limit: Limit, executors: int) -> Limit:
     return limit if limit.executors is None else replace(limit, executors=max(limit.executors, executors))
 
 
-def demand(
-    master: object,
-    limits: Mapping[str, Limit],
-    pods_by_address: Mapping[str, str],
-    capacity: Mapping[str, str] | None = None,
-    others: Collection[str] = (),
-) -> Demand:
-    """Return what the applications of a master ask for, beside what workers of further groups have room for.
-
-    An executor fills a worker, unless its application has executors already that show that more than one fit.
-
-    Args:
-        master: the answer of its `/json/`.
-        limits: what the applications' pages say; without those of applications that have ended meanwhile.
-        pods_by_address: names of the workers' pods by their IP addresses.
 def unheard(limits: Mapping[str, Limit], told: Mapping[str, Ahead]) -> list[str]:
     """Return the applications whose drivers have asked for executors of which their master does not know.
 
@@ -312,6 +312,21 @@ def forgotten(names: Sequence[str]) -> str:
     )
 
 
+def demand(
+    master: object,
+    limits: Mapping[str, Limit],
+    pods_by_address: Mapping[str, str],
+    capacity: Mapping[str, str] | None = None,
+    others: Collection[str] = (),
+) -> Demand:
+    """Return what the applications of a master ask for, beside what workers of further groups have room for.
+
+    An executor fills a worker, unless its application has executors already that show that more than one fit.
+
+    Args:
+        master: the answer of its `/json/`.
+        limits: what the applications' pages say; without those of applications that have ended meanwhile.
+        pods_by_address: names of the workers' pods by their IP addresses.
         capacity: what one worker offers, which counts while there is none.
         others: IP addresses of the workers of further groups.
 

@@ -450,6 +450,46 @@ def test_spark_executors_are_as_large_as_they_should_be(
     assert (properties["spark.executor.cores"], properties["spark.executor.memory"]) == (cores, memory)
 
 
+LARGE_GROUP = {"cpu": "8", "memory": "16Gi"}
+NARROW_GROUP = {"cpu": "2", "memory": "32Gi"}
+
+
+@pytest.mark.parametrize(
+    ("executor", "groups", "expected"),
+    [
+        ({"cores": 8, "memory": "10Gi"}, [LARGE_GROUP], ("8", "10240m")),
+        ({"cores": 8, "memory": "10752Mi"}, [NARROW_GROUP, LARGE_GROUP], ("8", "10752m")),
+        ({"memory": "5Gi"}, [LARGE_GROUP], ("4", "5120m")),
+        # Its share by its cores, as far as the workers that have those go.
+        ({"cores": 8}, [LARGE_GROUP], ("8", "7850m")),
+        ({"cores": 8}, [{"cpu": 8, "memory": "4Gi"}, NARROW_GROUP], ("8", "2560m")),
+        # What fits into a worker of the cluster's own is as without groups, lest they roll it.
+        ({}, [LARGE_GROUP], ("4", "3925m")),
+        ({"cores": 2}, [NARROW_GROUP], ("2", "1962m")),
+        ({"cores": 9}, [LARGE_GROUP], r"executor\.cores: no worker has 9 cores: use at most 8, .* or of a group"),
+        ({"cores": 8}, [NARROW_GROUP], r"executor\.cores: no worker has 8 cores: use at most 4, "),
+        # No one worker has both.
+        (
+            {"memory": "20Gi"},
+            [LARGE_GROUP, NARROW_GROUP],
+            r"executor\.memory: .* use at most 10752Mi, .* or of a group",
+        ),
+        ({"cores": 8, "memory": "1Gi"}, [{"cpu": "8", "memory": "1Gi"}], r"executor\.memory: .* use at most 512Mi"),
+    ],
+)
+def test_spark_executors_may_be_for_the_workers_of_groups(
+    render: Render, executor: Object, groups: list[Object], expected: tuple[str, str] | str
+) -> None:
+    values = {**limits(cpu="4", memory="6Gi"), "executor": executor, "groups": groups}
+    if isinstance(expected, str):
+        with pytest.raises(HelmRenderError, match=expected):
+            render("spark", values)
+    else:
+        text = render("spark", values)["ConfigMap", f"{NAME}-conf"]["data"]["spark-defaults.conf"]
+        properties = dict(line.split(" ", 1) for line in text.splitlines())
+        assert (properties["spark.executor.cores"], properties["spark.executor.memory"]) == expected
+
+
 def test_a_spark_connect_server_asks_for_no_executor_before_a_client_does(render: Render) -> None:
     for values, initial in (({}, 1), ({"mode": "connect"}, 0)):
         text = render("spark", values)["ConfigMap", f"{NAME}-conf"]["data"]["spark-defaults.conf"]

@@ -459,6 +459,9 @@ def test_any_page_is_a_limit_or_nonsense(page: str, limit: int, granted: int) ->
         ({"replicas": 9, "autoscaling": {"maxReplicas": 1}}, 2),
         ({"autoscaling": {"maxReplicas": 5}}, 4),
         ({}, 2),
+        # One executor's, where those are for a group's workers.
+        ({"replicas": 4, "spark": {"executor": {"cores": 8}}}, 8),
+        ({"replicas": 4, "spark": {"executor": {"cores": 1}}}, 4),
     ],
 )
 def test_half_of_the_largest_size_is_for_others(spec: Object, most: int) -> None:

@@ -308,6 +308,47 @@ def test_a_group_that_runs_again_what_was_put_aside_rolls_no_other_workers() -> 
     assert not [word for word in command if "queues" in word]
 
 
+def test_spark_executors_that_only_a_group_has_room_for_wait_for_that() -> None:
+    own = {"resources": {"limits": {"cpu": "1", "memory": "2Gi"}}, "spark": {"executor": {"cores": 4}}}
+    twin = settled(cluster("spark", **own))
+    ready = conditions(twin.objects[NUMBERS]["status"])["Ready"]
+    assert (ready["reason"], OWN_WORKERS in twin.objects) == ("InvalidSpec", False)
+    assert "executor.cores" in ready["message"]
+    assert "of a group" in ready["message"]
+    # As large as the cluster's own.
+    twin.put(fresh(group()))
+    asyncio.run(twin.settle())
+    assert OWN_WORKERS not in twin.objects
+    twin.put(fresh(group(resources={"limits": {"cpu": "4", "memory": "8Gi"}})))
+    asyncio.run(twin.settle())
+    assert (
+        "spark.executor.cores 4\n"
+        in twin.objects[Key("ConfigMap", NAMESPACE, "numbers-conf")]["data"]["spark-defaults.conf"]
+    )
+    assert {OWN_WORKERS, WORKERS} <= twin.objects.keys()
+    # What runs goes on without it.
+    twin.remove(BIG)
+    asyncio.run(twin.settle())
+    assert OWN_WORKERS in twin.objects
+    assert conditions(twin.objects[NUMBERS]["status"])["Ready"]["reason"] == "InvalidSpec"
+
+
+def test_spark_executors_leave_early_only_where_workers_follow_them() -> None:
+    fixed, sized = (
+        settled(cluster("spark", **more)).objects[Key("ConfigMap", NAMESPACE, "numbers-conf")]["data"]
+        for more in ({}, {"autoscaling": {"maxReplicas": 4}})
+    )
+    line = "spark.dynamicAllocation.executorIdleTimeout 20s\n"
+    assert line not in fixed["spark-defaults.conf"]
+    assert line in sized["spark-defaults.conf"]
+    own = {
+        "autoscaling": {"maxReplicas": 4},
+        "spark": {"config": {"spark.dynamicAllocation.executorIdleTimeout": "9s"}},
+    }
+    asked = settled(cluster("spark", **own)).objects[Key("ConfigMap", NAMESPACE, "numbers-conf")]["data"]
+    assert "spark.dynamicAllocation.executorIdleTimeout 9s\n" in asked["spark-defaults.conf"]
+
+
 def test_an_engine_that_does_not_answer_keeps_a_group_from_being_ready() -> None:
     whole = group_plan.complete(group(replicas=1), cluster())
     for answers, reason in ((False, "ClusterNotReady"), (True, "NoWorkers")):
