@@ -8,12 +8,12 @@ import subprocess
 import sys
 import urllib.request
 import uuid
-from pathlib import Path
 
 import pytest
+from reader import Reader, kubeconfig
 
 import trireme
-from on_cluster import CONTEXT, TOP, Kubectl, first_line, run, started, until
+from on_cluster import CONTEXT, Kubectl, first_line, run, started, until
 from pages import snippets
 
 SMALL = {"limits": {"cpu": "1", "memory": "512Mi"}, "requests": {"cpu": "50m"}}
@@ -201,44 +201,34 @@ def test_the_doctor_finds_what_is_wrong(cli, kubectl):
 
 
 @pytest.fixture
-def config(kubectl, tmp_path):
-    """A kubeconfig whose namespace is that of these tests, to be changed by them."""
-    found = json.loads(kubectl("config", "view", "--raw", "--flatten", "--minify", "--output=json"))
-    found["contexts"][0]["context"]["namespace"] = kubectl.namespace
-    (tmp_path / "config").write_text(json.dumps(found))
-    return found
+def reader(kubectl, tmp_path):
+    """Have somebody do what the quick start says, with a script of their own."""
+    reader = Reader(tmp_path, kubectl)
+    reader.write("script.py", "import sys\nprint('result', *sys.argv[1:])\n")
+    return reader
 
 
-def quick_start(tmp_path, *words):
-    """Run something as a user would who reads it."""
-    (tmp_path / "script.py").write_text("import sys\nprint('result', *sys.argv[1:])\n")
-    (tmp_path / "manifests").symlink_to(TOP / "manifests")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {**os.environ, "KUBECONFIG": str(tmp_path / "config"), "PATH": path}
-    return subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-
-
-@pytest.mark.usefixtures("config", "numbers")
-def test_the_quick_start(tmp_path):
+@pytest.mark.usefixtures("numbers")
+def test_the_quick_start(reader):
     """Its commands as they stand there."""
     (block,) = snippets("docs/quickstart.md", "On a cluster", "sh")
-    done = quick_start(tmp_path, "bash", "-euc", block)
-    assert re.fullmatch(r"result 10\nresult\n0\.(499|500)\d*\n", done.stdout), done.stderr
+    assert re.fullmatch(r"result 10\nresult\n0\.(499|500)\d*\n", reader.does(block))
 
 
-@pytest.mark.usefixtures("config", "numbers")
-def test_the_quick_start_from_python(tmp_path):
+@pytest.mark.usefixtures("numbers")
+def test_the_quick_start_from_python(reader):
     """As it stands there, but beside the cluster of these tests, and whatever Python this is."""
     code = "\n".join(snippets("docs/quickstart.md", "From Python", "python"))
     code = code.replace('"numbers"', '"snippet"').replace(".dask()", ".dask(check_versions=False)")
-    done = quick_start(tmp_path, sys.executable, "-c", code)
-    assert done.stdout == "6\nresult 10\n", done.stderr
+    reader.write("snippet.py", code)
+    assert reader.does("python snippet.py") == "6\nresult 10\n"
 
 
-def test_no_rights_are_named(kubectl, config, tmp_path):
+def test_no_rights_are_named(kubectl, tmp_path):
     """A user with no rights at all."""
     kubectl("create", "serviceaccount", "looker")
     token = kubectl("create", "token", "looker").strip()
+    config = kubeconfig(kubectl)
     config["users"][0]["user"] = {"token": token}
     (tmp_path / "config").write_text(json.dumps(config))
     (tmp_path / "job.py").write_text("print(1)\n")

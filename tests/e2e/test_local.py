@@ -3,13 +3,13 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from reader import Reader
 
-from on_cluster import TOP, first_line, started
+from on_cluster import first_line, started
 from pages import commands, missing, snippets
 from trireme.errors import TriremeError
 from trireme.local.run import run
@@ -53,19 +53,10 @@ def test_make_try_prints_the_three_results(make):
 
 def test_the_quick_start(tmp_path):
     """Its commands as they stand there."""
-    (tmp_path / "script.py").write_text(SCRIPT)
-    (tmp_path / "manifests").symlink_to(TOP / "manifests")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     (block,) = snippets("docs/quickstart.md", "On this machine", "sh")
-    done = subprocess.run(
-        ["bash", "-euc", block],
-        cwd=tmp_path,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout == "10\n8\n", done.stderr
+    reader = Reader(tmp_path)
+    reader.write("script.py", SCRIPT)
+    assert reader.does(block) == "10\n8\n"
 
 
 def test_celery_with_a_private_broker(capfd):
