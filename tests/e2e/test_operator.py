@@ -141,6 +141,10 @@ def test_what_kubectl_tells(kubectl):
     assert "Ready" in described.partition("Events:")[2]
     explained = kubectl("explain", "workercluster.spec.drainSeconds")
     assert "hand over its work" in explained
+    lines = [json.loads(line) for line in SYSTEM("logs", OPERATOR).splitlines()]
+    ours = [line for line in lines if line.get("reconciled") == f"WorkerCluster/{kubectl.namespace}/tasks"]
+    assert ours
+    assert all({"time", "level", "logger", "message", "reconcile"} <= line.keys() for line in ours)
 
 
 def test_a_second_operator_takes_over(kubectl):

@@ -158,14 +158,22 @@ def test_what_another_one_owns_is_not_taken_over(kubectl, operator):
     until(lambda: reason(kubectl, "wc/numbers") != "NameTaken")
 
 
-@pytest.mark.parametrize("what", ["cluster", "namespace"])
-def test_deleting_needs_no_operator(kubectl, operated, what):
+@pytest.mark.parametrize(
+    ("what", "operator_runs"), [("cluster", False), ("namespace", False), ("cluster", True), ("namespace", True)]
+)
+def test_deleting_needs_no_operator_and_is_not_held_up_by_one(kubectl, operated, what, operator_runs):
+    def delete():
+        if what == "namespace":
+            kubectl("delete", "namespace", kubectl.namespace, "--timeout=60s")
+            return
+        kubectl("delete", "wc/numbers", "wj/mean", "--timeout=30s")
+        until(lambda: not children(kubectl), seconds=60)
+
     with operated():
         kubectl.apply(cluster(engine="celery"), job(driver={"command": ["true"]}))
         made(kubectl)
         until(lambda: len(state(kubectl)) == 8)
-    if what == "namespace":
-        kubectl("delete", "namespace", kubectl.namespace, "--timeout=60s")
-        return
-    kubectl("delete", "wc/numbers", "wj/mean", "--timeout=30s")
-    until(lambda: not children(kubectl), seconds=60)
+        if operator_runs:
+            delete()
+    if not operator_runs:
+        delete()
