@@ -32,6 +32,8 @@ logger = logging.getLogger("trireme_operator")
 
 # A cluster's start is some hundred events, most of them within this time of another.
 _SETTLE_SECONDS = 0.1
+# What goes wrong in code that meets what it does not expect.
+_MISTAKES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _RECONCILED = {WORKER_CLUSTER.kind, WORKER_GROUP.kind, WORKER_JOB.kind, WORKER_CRON_JOB.kind}
 
 
@@ -51,7 +53,7 @@ async def _work(queue: Queue, reconciler: Reconciler) -> None:
             seconds = queue.failed(key)
             metrics.RECONCILES.labels(key.kind, "refused").inc()
             logger.warning("refused", extra={"retry_seconds": seconds, "error": str(refusal)})
-        except (*FAILURES, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except (*FAILURES, *_MISTAKES) as error:
             seconds = queue.failed(key)
             metrics.RECONCILES.labels(key.kind, "error").inc()
             logger.exception("reconcile failed", extra={"retry_seconds": seconds, "error": str(error)})

@@ -1,9 +1,10 @@
 """HTTP to the API server: aiohttp, with the address and credentials that lightkube finds."""
 
 import asyncio
+import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -25,6 +26,8 @@ _TIMEOUT = aiohttp.ClientTimeout(total=15)
 # Silence for longer than a watch lasts is a connection that is dead.
 _WATCHING = aiohttp.ClientTimeout(sock_connect=15, sock_read=WATCH_SECONDS + 30)
 _UNAUTHORIZED = 401
+# The API server reads 10,000 levels of JSON; who manages which of them is told some levels deeper.
+_DEEPEST = 12_000
 
 
 class ApiError(Exception):
@@ -175,10 +178,25 @@ def _proxy(server: str) -> str | None:
 
 def _decoded(data: bytes) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = msgspec.json.decode(data)
+        try:
+            found: dict[str, Any] = msgspec.json.decode(data)
+        except RecursionError:
+            # One object of a list, in a field that takes anything: the others must not go unseen for it.
+            with _recursing(_DEEPEST):
+                found = msgspec.json.decode(data)
     except ValueError as error:
         raise aiohttp.ClientPayloadError(f"the answer is no JSON: {error}") from error
     return found
+
+
+@contextmanager
+def _recursing(levels: int) -> Iterator[None]:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(levels)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 async def _message(answer: aiohttp.ClientResponse) -> str:

@@ -145,7 +145,7 @@ REASONS = (
         "InvalidSpec",
         _READY,
         Told.WARNING,
-        "the chart refuses the values that the spec stands for; nothing was changed",
+        "the chart refuses the values that the spec stands for, or a field is nested too deeply; nothing was changed",
         "correct the field that the message names",
     ),
     Reason(

@@ -31,6 +31,7 @@ from trireme_operator.client import FAILURES, Client, Refused
 from trireme_operator.inventory import engine_of
 from trireme_operator.plan import cluster as cluster_plan
 from trireme_operator.plan import cron as cron_plan
+from trireme_operator.plan import depth
 from trireme_operator.plan import group as group_plan
 from trireme_operator.plan import job as job_plan
 from trireme_operator.plan.action import Patch, Plan
@@ -135,6 +136,11 @@ class Reconciler:
         if patch := group_plan.adoption(group, cluster):
             # First of all: from then on whatever is made ends with the cluster. It is asked for anew by that change.
             return Decision(Plan(patch=[patch]), lambda _: None)
+        if field := depth.too_deep(group):
+            return self._refused(group, Trouble("InvalidSpec", depth.told(field)))
+        if field := depth.too_deep(cluster):
+            told = f"of WorkerCluster {cluster['metadata']['name']}: {depth.told(field)}"
+            return self._refused(group, Trouble("InvalidSpec", told))
         whole = group_plan.complete(group, cluster)
         if problem := group_plan.unfit(group, cluster):
             return self._refused(whole, problem)
@@ -146,10 +152,15 @@ class Reconciler:
         def jobs() -> list[Object]:
             return [item for item in self._store.owned(cron) if item["kind"] == WORKER_JOB.kind]
 
+        if field := depth.too_deep(cron):
+            problem = Trouble("InvalidSpec", depth.told(field))
+            return Decision(Plan(), lambda _: cron_plan.status(cron, jobs(), now, Plan(), problem))
         plan = cron_plan.plan(cron, jobs(), now)
         return Decision(plan, lambda refusal: cron_plan.status(cron, jobs(), now, plan, refusal))
 
     async def _cluster(self, cluster: Object) -> Decision:
+        if field := depth.too_deep(cluster):
+            return self._refused(cluster, Trouble("InvalidSpec", depth.told(field)))
         if problem := cluster_plan.misplaced(cluster):
             return self._refused(cluster, problem)
         return await self._workers(cluster, self._groups(cluster))
@@ -284,9 +295,11 @@ class Reconciler:
             trouble=trouble,
             short=short if wait is None else None,
         )
-        plan = job_plan.plan(job, observed, now)
         if job_plan.has_ended(job):
-            return Decision(plan, lambda _: None)
+            return Decision(job_plan.plan(job, observed, now), lambda _: None)
+        field = depth.too_deep(job)
+        problem = Trouble("Invalid", depth.told(field)) if field else None
+        plan = Plan() if problem else job_plan.plan(job, observed, now)
         if wait is not None:
             plan.again = min(wait, plan.again or wait)
 
@@ -294,7 +307,7 @@ class Reconciler:
             if refusal and driver and observed.log and _is_recent(driver, now):
                 # An earlier job's log may be about to go; once it is told that this one has ended, nobody tries again.
                 return None
-            return job_plan.status(job, observed, now, refusal)
+            return job_plan.status(job, observed, now, refusal or problem)
 
         return Decision(plan, status)
 

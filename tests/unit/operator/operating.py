@@ -276,6 +276,10 @@ class Twin:
         """Take in what a user or a controller writes."""
         self._save(deepcopy(item))
 
+    def put_uncopied(self, item: Object) -> None:
+        """Take in what a user writes that is nested too deeply to be copied."""
+        self._save({**item, "metadata": {**item["metadata"]}})
+
     def remove(self, key: Key) -> None:
         """Delete an object, and all that it owns."""
         self.objects.pop(key, None)

@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 from base64 import b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -747,6 +748,27 @@ def test_a_large_event(api: ApiServer) -> None:
         assert [event async for event in http.watch("/", {})] == [EVENTS[0], event, EVENTS[2]]
 
     api.run(test)
+
+
+@pytest.mark.parametrize("levels", [500, 5000, 9990])
+def test_an_object_that_is_nested_as_deeply_as_an_api_server_lets_it(api: ApiServer, levels: int) -> None:
+    """A list without it would be one without all others, too."""
+    text = b'{"items": [{"a": 1}, ' + b'{"a":' * levels + b"1" + b"}" * levels + b"]}"
+    limit = sys.getrecursionlimit()
+    api.answer(raw(text), streamed(text + b"\n"))
+
+    async def test(http: Connection) -> None:
+        answers = [await http.call("GET", "/", {}), *[event async for event in http.watch("/", {})]]
+        for answer in answers:
+            first, second = answer["items"]
+            assert first == {"a": 1}
+            depth = 0
+            while second != 1:
+                second, depth = second["a"], depth + 1
+            assert depth == levels
+
+    api.run(test)
+    assert sys.getrecursionlimit() == limit
 
 
 @pytest.mark.parametrize("rest", [line(EVENTS[1])[:20], line(EVENTS[1])[:-1]])
