@@ -71,12 +71,12 @@ check: python3 ## Lint, types, generated files, unit tests; needs no cluster
 	$(RUN) mypy
 	$(RUN) lint-imports
 	$(MAKE) --no-print-directory verify
-	$(RUN) pytest tests/unit --quiet
+	$(RUN) pytest tests/unit --quiet --numprocesses=auto
 
 .PHONY: test
 test: check cluster-up ## Everything: check, then integration and end-to-end tests on the cluster
-	$(RUN) pytest tests/integration
-	$(RUN) pytest tests/e2e
+	$(RUN) pytest tests/integration --numprocesses=4 --durations=10
+	$(RUN) pytest tests/e2e --durations=40
 
 .PHONY: format
 format: python3 ## Format the code

@@ -1,4 +1,8 @@
-"""The operator of the cluster steps aside, so that a test's own is alone with the real API server."""
+"""The operator of the cluster steps aside, so that a test's own is alone with the real API server.
+
+Tests may run side by side (pytest-xdist), each in its namespace: whoever begins stops the operator, and it is started
+again when all have ended.
+"""
 
 import subprocess
 import sys
@@ -12,8 +16,19 @@ SYSTEM = Kubectl("trireme-system")
 OPERATOR = "deployment/trireme-operator"
 
 
+def pytest_sessionfinish(session):
+    """Start the cluster's operator again, in the process that waits for those that run the tests side by side."""
+    if session.config.getoption("numprocesses", None) and not hasattr(session.config, "workerinput"):
+        start_the_operator()
+
+
+def start_the_operator():
+    SYSTEM("scale", OPERATOR, "--replicas=1")
+    SYSTEM.wait(OPERATOR, "condition=Available")
+
+
 @pytest.fixture(scope="session", autouse=True)
-def only_the_tests_operator(tmp_path_factory):
+def only_the_tests_operator(tmp_path_factory, request):
     """Stop the cluster's own operator, and lend a kubeconfig whose current context is the cluster's."""
     SYSTEM("scale", OPERATOR, "--replicas=0")
     until(lambda: not SYSTEM("get", "pods", "--output=name").strip())
@@ -23,8 +38,8 @@ def only_the_tests_operator(tmp_path_factory):
     patch.setenv("KUBECONFIG", str(config))
     yield
     patch.undo()
-    SYSTEM("scale", OPERATOR, "--replicas=1")
-    SYSTEM.wait(OPERATOR, "condition=Available")
+    if not hasattr(request.config, "workerinput"):
+        start_the_operator()
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def operate(namespace, done, dies_after=None):
     async def operating():
         client = Counting(namespace, dies_after)
         work = asyncio.create_task(run(options, client))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not work.done():
             quiet = time.monotonic() - client.last > QUIET_SECONDS
             if quiet and await asyncio.to_thread(done):
@@ -176,6 +176,11 @@ def test_creating_a_cluster_with_a_group(kubectl):
     assert {"apply", "patch", "write_status"} <= set(writes)
 
 
+SMALL = {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "10m"}}
+NO_CLAIM = {"broker": {"persistence": {"enabled": False}}}
+"""Chart values without a volume, whose making and removal takes seconds each time."""
+
+
 def test_a_job_with_a_cluster_of_its_own_from_start_to_end(kubectl):
     """The broker and the driver really run; the cluster is deleted by the operator when the job is done."""
     job = {
@@ -187,17 +192,11 @@ def test_a_job_with_a_cluster_of_its_own_from_start_to_end(kubectl):
                 "spec": {
                     "engine": "celery",
                     "replicas": 0,
-                    "celery": {
-                        "broker": {
-                            "resources": {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "10m"}}
-                        }
-                    },
+                    "celery": {"broker": {"resources": SMALL}},
+                    "values": NO_CLAIM,
                 }
             },
-            "driver": {
-                "command": ["true"],
-                "resources": {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "10m"}},
-            },
+            "driver": {"command": ["true"], "resources": SMALL},
         },
     }
 
@@ -213,13 +212,10 @@ def test_a_job_with_a_cluster_of_its_own_from_start_to_end(kubectl):
     assert {"create", "apply", "write_status", "delete", "record"} <= set(writes)
 
 
-SMALL = {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "10m"}}
-
-
 @pytest.mark.parametrize("suspend", [True, False])
 def test_suspending_and_resuming_a_job(kubectl, suspend):
     """Its driver waits for a node that there is not, so that nothing but the operator moves on."""
-    broker = {"engine": "celery", "replicas": 0, "celery": {"broker": {"resources": SMALL}}}
+    broker = {"engine": "celery", "replicas": 0, "celery": {"broker": {"resources": SMALL}}, "values": NO_CLAIM}
     driver = {"command": ["true"], "resources": SMALL, "nodeSelector": NOWHERE["nodeSelector"]}
     item = {
         "apiVersion": "trireme.dev/v1alpha1",

@@ -106,7 +106,9 @@ def ended_process() -> int:
     return process.pid
 
 
-@pytest.mark.parametrize("content", [str(os.getpid()), str(ended_process()), "", "x\n"])
+@pytest.mark.parametrize(
+    "content", [str(os.getpid()), str(ended_process()), "", "x\n"], ids=["another", "ended", "empty", "nonsense"]
+)
 def test_a_stale_pid_file_goes(tmp_path: Path, content: str) -> None:
     pid_file = tmp_path / "docker.pid"
     pid_file.write_text(content)
