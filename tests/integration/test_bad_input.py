@@ -8,6 +8,10 @@ from on_cluster import until
 LONG = "n" * 63
 
 
+def nested(levels):
+    return {"a": nested(levels - 1)} if levels else {}
+
+
 def limits(cpu="1", memory="2Gi"):
     return {"limits": {"cpu": cpu, "memory": memory}}
 
@@ -143,6 +147,7 @@ def test_a_field_that_cannot_change_says_so_at_admission(kubectl, before, after,
         ({"values": {"imagePullPolicy": 3}}, ["imagePullPolicy", "string"]),
         ({"values": {"replicas": "many"}}, ["replicas"]),
         ({"values": {"tolerations": {"a": 1}}}, ["tolerations", "array"]),
+        ({"values": nested(900)}, ["spec.values: nested deeper than 100 levels"]),
         (
             {"dask": {"config": {"distributed": {"worker": {"memory": {"target": 2.0}}}}}},
             ["config/distributed/worker/memory/target"],

@@ -272,15 +272,19 @@ def test_pod_words(render: Render, engine: str) -> None:
         "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
         "podAnnotations": {"note": "x"},
     }
-    worker = render(engine, values)["Deployment", f"{NAME}-worker"]
+    objects = render(engine, values)
+    worker = objects["Deployment", f"{NAME}-worker"]
     template = worker["spec"]["template"]
-    for word in (*PLACEMENT, "topologySpreadConstraints", "imagePullSecrets"):
+    for word in (*PLACEMENT, "topologySpreadConstraints"):
         assert template["spec"][word] == values[word]
     assert container(worker)["envFrom"] == values["envFrom"]
-    assert container(worker)["imagePullPolicy"] == "Always"
     assert values["volumes"][0] in template["spec"]["volumes"]
     assert values["volumeMounts"][0] in container(worker)["volumeMounts"]
-    assert template["metadata"]["annotations"]["note"] == "x"
+    for workload in workloads(objects):
+        template = workload["spec"]["template"]
+        assert template["spec"]["imagePullSecrets"] == values["imagePullSecrets"]
+        assert container(workload)["imagePullPolicy"] == "Always"
+        assert template["metadata"]["annotations"]["note"] == "x"
 
 
 def test_a_connect_server_reaches_what_workers_reach(render: Render) -> None:
