@@ -393,6 +393,25 @@ _WORKER_RESOURCES = _map(
     16,
 )
 
+_PROCESSES = {
+    "nworkers": _integer(
+        "Processes in a worker pod, each a worker to Dask with an equal share of the pod's resources; 1 if left out."
+        " They suit pure Python code, which holds the GIL.",
+        1,
+        32,
+    ),
+    "nthreads": _integer(
+        "Threads of each process; as many as its share of the pod has whole CPUs if left out.", 1, 1024
+    ),
+}
+
+_POOL = {
+    "type": "string",
+    "enum": ["prefork", "threads"],
+    "description": "Whether a worker runs tasks in processes, one for each CPU, which is the default, or in threads,"
+    " four more than CPUs. Celery's setting worker_concurrency is another number.",
+}
+
 # A name that a command line could not hold would keep the whole cluster's workers from being made.
 _QUEUES = _list(
     "Queues to consume; those that the application names if left out.",
@@ -434,6 +453,7 @@ def _cluster_spec(fixed: bool = True) -> Schema:
             "What only Dask has.",
             {
                 "scheduler": _control("scheduler"),
+                **_PROCESSES,
                 "workerResources": _WORKER_RESOURCES,
                 "config": _free(
                     "Dask configuration for scheduler, workers and drivers, as in dask.yaml. Wrong types are refused;"
@@ -493,11 +513,7 @@ def _cluster_spec(fixed: bool = True) -> Schema:
                 "app": _string("The application, as for `celery -A`.", minLength=1),
                 "queues": _QUEUES,
                 "config": _free("Celery settings, in Celery's words, for workers and drivers."),
-                "pool": {
-                    "type": "string",
-                    "enum": ["prefork", "threads"],
-                    "description": "Whether a worker runs tasks in processes, which is the default, or in threads.",
-                },
+                "pool": _POOL,
                 "broker": _celery_broker(),
                 "deadLetters": _object(
                     "What becomes of tasks that never work.",
@@ -601,7 +617,8 @@ def worker_group() -> Schema:
             **_volumes("the group's workers, in place of the cluster's"),
             "placement": _placement(),
             "dask": _object(
-                "What only groups of a Dask cluster have.", {"workerResources": _WORKER_RESOURCES, "spill": _spill()}
+                "What only groups of a Dask cluster have.",
+                {**_PROCESSES, "workerResources": _WORKER_RESOURCES, "spill": _spill()},
             ),
             "celery": _object(
                 "What only groups of a Celery cluster have.",
@@ -610,7 +627,8 @@ def worker_group() -> Schema:
                         **_QUEUES,
                         "description": "Queues to consume, by which the group is sized; the cluster's if left out. "
                         "Workers of a cluster that names no queues leave these alone.",
-                    }
+                    },
+                    "pool": _POOL,
                 },
             ),
             "values": _free("Anything else that the engine's chart offers, checked against its schema."),

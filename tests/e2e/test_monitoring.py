@@ -77,7 +77,8 @@ def scrape(monitor, endpoint, namespaces):
         {"source_labels": [f"__meta_kubernetes_pod_label_{re.sub('[^a-z]', '_', label)}"], "regex": "|".join(values)}
         for label, values in chosen.items()
     ]
-    keep.append({"source_labels": ["__meta_kubernetes_pod_container_port_name"], "regex": endpoint["port"]})
+    if "port" in endpoint:
+        keep.append({"source_labels": ["__meta_kubernetes_pod_container_port_name"], "regex": endpoint["port"]})
     given = [{snake(key): value for key, value in rule.items()} for rule in endpoint.get("relabelings", [])]
     return {
         "job_name": f"{monitor['metadata']['name']}{endpoint['path']}",

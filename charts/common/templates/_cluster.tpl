@@ -46,14 +46,14 @@ spec:
     {{- include "common.metricsRule" (dict "root" .root "ports" .metrics) | nindent 4 }}
 {{- end -}}
 
-{{/* The rule that lets Prometheus read metrics, if anybody may. Arguments: root, ports. */}}
+{{/* The rule that lets Prometheus read metrics, if anybody may. Arguments: root, ports (names, or maps as in a NetworkPolicy). */}}
 {{- define "common.metricsRule" -}}
 {{- with .root.Values.metrics.from }}
 - from:
     {{- toYaml . | nindent 4 }}
   ports:
     {{- range $.ports }}
-    - port: {{ . }}
+    - {{ kindIs "map" . | ternary . (dict "port" .) | toJson }}
     {{- end }}
 {{- end }}
 {{- end -}}

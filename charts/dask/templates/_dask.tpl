@@ -1,16 +1,47 @@
+{{/* Threads of each process: as many as its share of the pod has whole CPUs, unless a number is given. */}}
 {{- define "dask.threads" -}}
-{{- include "common.cpus" (dict "quantity" .Values.resources.limits.cpu "field" "resources.limits.cpu") -}}
+{{- $cpus := include "common.quantity" (dict "quantity" .Values.resources.limits.cpu "field" "resources.limits.cpu") | float64 -}}
+{{- .Values.nthreads | int | default (divf $cpus .Values.nworkers | floor | max 1) | int -}}
 {{- end -}}
 
 {{/*
-Bytes for --memory-limit: nine tenths of the pod's, the rest is for what Dask does not count
+Bytes for --memory-limit of each process: nine tenths of its share of the pod's, the rest is for what Dask does not count
 (the page cache of spilled data, subprocesses). A worker that imported nothing is 100 MiB already.
 */}}
 {{- define "dask.memory" -}}
 {{- $limit := .Values.resources.limits.memory -}}
+{{- $processes := int .Values.nworkers -}}
 {{- $bytes := include "common.bytes" (dict "quantity" $limit "field" "resources.limits.memory") -}}
-{{- include "common.leastMemory" (dict "bytes" $bytes "given" $limit "least" 256 "field" "resources.limits.memory" "why" "a Dask worker") -}}
-{{- mulf (float64 $bytes) 0.9 | floor | printf "%.0f" -}}
+{{- include "common.leastMemory" (dict "bytes" $bytes "given" $limit "least" (mul 256 $processes) "field" "resources.limits.memory"
+    "why" (ternary "a Dask worker" (printf "%d Dask workers (nworkers)" $processes) (eq $processes 1))) -}}
+{{- mulf (divf (float64 $bytes) $processes) 0.9 | floor | printf "%.0f" -}}
+{{- end -}}
+
+{{/*
+Resources of each process's container: an equal share of the pod's, so that the sum is what the user has set. What comes
+in pieces, such as GPUs, is shared out piece by piece.
+*/}}
+{{- define "dask.resources" -}}
+{{- $processes := int .Values.nworkers -}}
+{{- $given := include "common.resources" .Values.resources | fromYaml -}}
+{{- if gt $processes 1 -}}
+{{- range $which, $amounts := $given -}}
+{{- range $name, $quantity := $amounts -}}
+{{- $field := printf "resources.%s.%s" $which $name -}}
+{{- $number := include "common.quantity" (dict "quantity" $quantity "field" $field) | float64 -}}
+{{- if eq $name "cpu" -}}
+{{- $_ := set $amounts $name (printf "%dm" (divf (mulf $number 1000) $processes | floor | max 1 | int64)) -}}
+{{- else if or (has $name (list "memory" "ephemeral-storage")) (hasPrefix "hugepages-" $name) -}}
+{{- $_ := set $amounts $name (divf $number $processes | floor | printf "%.0f") -}}
+{{- else if mod (int64 $number) $processes -}}
+{{- fail (printf "%s: %v can't be shared out among %d processes (nworkers): use a multiple" $field $quantity $processes) -}}
+{{- else -}}
+{{- $_ := set $amounts $name (div (int64 $number) $processes | toString) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $given -}}
 {{- end -}}
 
 {{/* Abstract resources as `dask worker --resources` reads them, such as "GPU=1 SSD=2". */}}
@@ -25,12 +56,12 @@ tcp://{{ include "common.cluster" . }}-scheduler.{{ .Release.Namespace }}.svc:87
 {{- end -}}
 
 {{/*
-What may be spilled, for distributed.worker.memory.max-spill: nine tenths of the volume, because a pod that fills an
-emptyDir is evicted, and files take more room than what is in them. Empty where the volume has no size.
+What each process may spill, for distributed.worker.memory.max-spill: its share of nine tenths of the volume, because a
+pod that fills an emptyDir is evicted, and files take more room than what is in them. Empty where the volume has no size.
 */}}
 {{- define "dask.maxSpill" -}}
 {{- with .Values.spill.size -}}
-{{- mulf (include "common.bytes" (dict "quantity" . "field" "spill.size") | float64) 0.9 | floor | printf "%.0f" -}}
+{{- mulf (divf (include "common.bytes" (dict "quantity" . "field" "spill.size") | float64) $.Values.nworkers) 0.9 | floor | printf "%.0f" -}}
 {{- end -}}
 {{- end -}}
 

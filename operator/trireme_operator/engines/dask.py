@@ -29,9 +29,13 @@ _MOST_TASKS = 2**11 - 1
 _MOST_MEBIBYTES = 2**20 - 1
 
 
+# Parts a process of a pod from the pod's name in a worker's; a pod's has none.
+_PROCESS = "."
+
+
 @dataclass(frozen=True)
 class _Worker:
-    """What a scheduler says of a worker that is not leaving.
+    """What a scheduler says of a worker that is not leaving, or of all processes of a pod together.
 
     Args:
         processing: tasks that it has begun or been given.
@@ -45,6 +49,14 @@ class _Worker:
     stored: int
     limit: int
 
+    def __add__(self, other: "_Worker") -> "_Worker":
+        return _Worker(
+            self.processing + other.processing,
+            self.threads + other.threads,
+            self.stored + other.stored,
+            self.limit + other.limit,
+        )
+
     @property
     def cost(self) -> int:
         mebibytes = -(-self.stored // 2**20)
@@ -52,7 +64,7 @@ class _Worker:
 
 
 def offer(values: Object, capacity: Mapping[str, str]) -> Object:
-    """Return what one worker offers, as a scheduler reads it.
+    """Return what one worker offers, as a scheduler reads it: each process of a pod is one.
 
     Args:
         values: the chart's, by which the workers are made.
@@ -83,8 +95,9 @@ def demand(answer: object, capacity: Mapping[str, str], group: str = "") -> Dema
         raise Nonsense("it knows of no groups: its pod is older than its chart and has to be deleted once")
     waiting, executing, held = (count(answer, name) for name in ("waiting", "executing", "held"))
     threads, stored, workers = count(answer, "threads"), _size(answer, "stored"), _workers(answer)
-    slots = _figure(capacity, "threads") or 1
-    memory = _figure(capacity, "memory") or max((worker.limit for worker in workers.values()), default=0)
+    processes = _figure(capacity, "processes") or 1
+    slots = (_figure(capacity, "threads") or 1) * processes
+    memory = _figure(capacity, "memory") * processes or max((worker.limit for worker in workers.values()), default=0)
     least = max(
         sum(worker.processing > 0 for worker in workers.values()),
         workers_for(stored * 100, memory * _FULL) if memory else 0,
@@ -104,10 +117,15 @@ def demand(answer: object, capacity: Mapping[str, str], group: str = "") -> Dema
 
 
 def _workers(answer: object) -> dict[str, _Worker]:
+    """Read what is said of workers, by pod."""
     found = answer.get("workers") if isinstance(answer, Mapping) else None
     if not isinstance(found, Mapping):
         raise Nonsense(f"workers is {found!r}, where workers by name should be"[:200])
-    return {str(name): _worker(f"workers.{name}", said) for name, said in found.items()}
+    pods: dict[str, _Worker] = {}
+    for name, said in found.items():
+        worker, pod = _worker(f"workers.{name}", said), str(name).partition(_PROCESS)[0]
+        pods[pod] = pods[pod] + worker if pod in pods else worker
+    return pods
 
 
 def _worker(name: str, said: object) -> _Worker:

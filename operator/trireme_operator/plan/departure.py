@@ -1,6 +1,7 @@
 """What a worker could not save when it left, by the last word that its container leaves behind."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 
 from trireme_operator.api import Object
@@ -26,17 +27,15 @@ def left_behind(pod: Object) -> str | None:
     """Return what a worker's pod that is gone could not hand over, for people; None if nothing.
 
     Args:
-        pod: as it was last seen, its container's end with it.
+        pod: as it was last seen, its containers' ends with it: more than one where it has several processes.
     """
-    ends = [
-        container.get("state", {}).get("terminated") for container in pod.get("status", {}).get("containerStatuses", [])
-    ]
-    ended = next((end for end in ends if end), None)
-    if ended is None:
-        return None
-    counts = _counts(ended.get("message", ""))
-    told = [f"{number} {_WORDS[name][number > 1]}" for name, number in counts.items()]
-    if ended.get("exitCode") == _KILLED and ended.get("reason") != "OOMKilled" and not told:
+    states = [container.get("state", {}) for container in pod.get("status", {}).get("containerStatuses", [])]
+    ends = [state["terminated"] for state in states if state.get("terminated")]
+    counts: Counter[str] = Counter()
+    for end in ends:
+        counts.update(_counts(end.get("message", "")))
+    told = [f"{counts[name]} {words[counts[name] > 1]}" for name, words in _WORDS.items() if counts[name]]
+    if not told and any(end.get("exitCode") == _KILLED and end.get("reason") != "OOMKilled" for end in ends):
         told = ["what it ran and held is done again elsewhere"]
     if not told:
         return None

@@ -23,9 +23,9 @@ _COPIED = ("image", "resources", "drainSeconds", "code", "env", "volumes", "volu
 """Fields of the spec that are values of the same name in every chart."""
 _CONTROL = {"dask": "scheduler", "spark": "master", "celery": "broker"}
 _OWN: dict[str, tuple[str, ...]] = {
-    "dask": ("workerResources", "config"),
+    "dask": ("nworkers", "nthreads", "workerResources", "config"),
     "spark": ("config",),
-    "celery": ("app", "queues", "config"),
+    "celery": ("app", "queues", "config", "pool"),
 }
 _MARK = "# trireme: "
 _MARKED = re.compile(rf"(?m)^{_MARK}(\{{.*\}})$")
@@ -223,6 +223,12 @@ def _fits(field: str, value: Any) -> bool:
                 and value.get("mode", "Preferred") in ("Preferred", "Required")
                 and value.get("spread", "Nodes") in ("Nodes", "Zones")
             )
+        case "dask.nworkers" | "dask.nthreads":
+            # The charts' 0 is what a spec leaves out.
+            most = 32 if field == "dask.nworkers" else 1024
+            return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+        case "celery.pool":
+            return value in ("prefork", "threads")
         case "celery.queues":
             return isinstance(value, list) and all(isinstance(item, str) and item for item in value)
         case "dask.workerResources":

@@ -72,7 +72,10 @@ def test_pod_monitors_find_each_engines_pods(installed, render, namespace, where
             labels = item["spec"]["template"]["metadata"]["labels"]
             assert monitor["selector"]["matchLabels"].items() <= labels.items()
             ports = {port["name"] for port in container(item)["ports"]}
-            assert {endpoint["port"] for endpoint in monitor["podMetricsEndpoints"]} <= ports
+            for endpoint in monitor["podMetricsEndpoints"]:
+                kept = [rule["regex"] for rule in endpoint["relabelings"] if rule.get("action") == "keep"]
+                (port,) = [endpoint["port"]] if "port" in endpoint else kept
+                assert any(re.fullmatch(port, name) for name in ports)
     engines = import_module("trireme_operator.engines")
     assert {port["name"] for port in engines.ENGINES["spark"].driver_ports} == drivers
     assert {endpoint["port"] for endpoint in monitors["trireme-spark-driver"]["podMetricsEndpoints"]} == drivers

@@ -51,6 +51,34 @@ def test_workers(answer: dict[str, Any], workers: int, least: int) -> None:
     assert (found.unit, found.slots) == ("tasks", 2)
 
 
+@pytest.mark.parametrize(
+    ("answer", "workers", "least", "costs"),
+    [
+        ({"waiting": 9, "threads": 9}, 3, 0, {}),
+        # Two busy processes of one pod keep one pod.
+        ({"executing": 6, "threads": 6, "workers": {"a.0": BUSY, "a.1": BUSY}}, 2, 1, {"a": 6 << 20}),
+        (
+            {"executing": 3, "threads": 1, "workers": {"a.0": BUSY, "b.0": BUSY, "b.1": IDLE}},
+            2,
+            2,
+            {"a": 3 << 20, "b": 3 << 20},
+        ),
+        # One that is paused is in the way of nothing while its pod has another.
+        ({"waiting": 4, "threads": 4, "workers": {"a.0": PAUSED, "a.1": IDLE}}, 1, 0, {}),
+        ({"waiting": 4, "threads": 4, "workers": {"a.0": PAUSED, "a.1": PAUSED}}, 2, 0, {}),
+        # 120 MiB a pod.
+        ({"held": 1, "stored": 120 * MI}, 1, 1, {}),
+        ({"held": 1, "stored": 120 * MI + 1}, 2, 2, {}),
+    ],
+)
+def test_processes_of_a_pod_count_together(
+    answer: dict[str, Any], workers: int, least: int, costs: dict[str, int]
+) -> None:
+    found = understood({**CAPACITY, "processes": "2"}, **answer)
+    assert (found.workers, found.least, found.slots) == (workers, least, 4)
+    assert found.costs == costs
+
+
 def test_nothing() -> None:
     assert understood(workers={"a": IDLE, "b": PAUSED}, more="fields").is_nothing
 

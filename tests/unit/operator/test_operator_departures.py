@@ -49,6 +49,13 @@ def test_what_was_left_behind_is_said_in_words(gone, told):
     assert left_behind(gone).startswith("it-worker-1 could not hand over all within 30 s: ")
 
 
+def test_what_several_processes_left_is_added_up():
+    ends = [pod(said(requeued=2)), pod(""), pod(said(requeued=1, recomputed=1))]
+    states = [state for one in ends for state in one["status"]["containerStatuses"]]
+    together = {**pod(), "status": {"containerStatuses": [{"state": {"running": {}}}, *states]}}
+    assert "3 running tasks went back to the queue, 1 result that no other worker took" in left_behind(together)
+
+
 @pytest.mark.parametrize(
     "message",
     ["", "Killed", "[]", "{}", '{"trireme": 1}', said(requeued=0), said(requeued=-1), said(requeued="1"), "[" * 9999],
