@@ -67,8 +67,10 @@ def start(work: Work, workers: int, folder: Path, env: Mapping[str, str], proces
 def _dask(work: Work, workers: int, folder: Path, env: Mapping[str, str], processes: Processes) -> dict[str, str]:
     limit, conf, address = limits.limits(work.cluster), folder / "conf", folder / "address"
     conf.mkdir()
+    dask = work.cluster.get("dask", {})
     # JSON is YAML, too.
-    (conf / "dask.yaml").write_text(json.dumps(work.cluster.get("dask", {}).get("config", {})))
+    (conf / "dask.yaml").write_text(json.dumps(dask.get("config", {})))
+    each = int(dask.get("nworkers", 1))
     shared = {"DASK_CONFIG": str(conf)}
     processes.start(
         "cluster",
@@ -76,9 +78,9 @@ def _dask(work: Work, workers: int, folder: Path, env: Mapping[str, str], proces
             sys.executable,
             "-m",
             "trireme.local.dask_cluster",
-            str(workers),
-            str(limit.cpus),
-            str(limits.dask_memory(limit.memory)),
+            str(workers * each),
+            str(dask.get("nthreads") or max(1, limit.cpus // each)),
+            str(limits.dask_memory(limit.memory, each)),
             str(folder),
         ],
         {**env, **_ONE_THREAD, **shared},
@@ -179,12 +181,11 @@ def java_version(java: Path) -> int | None:
 def _celery(work: Work, workers: int, folder: Path, env: Mapping[str, str], processes: Processes) -> dict[str, str]:
     limit, celery = limits.limits(work.cluster), work.cluster.get("celery", {})
     config = dict(celery.get("config", {}))
-    concurrency = int(config.get("worker_concurrency", limit.cpus))
-    config = {
-        "worker_concurrency": concurrency,
-        "worker_max_memory_per_child": limits.celery_memory(limit.memory, concurrency),
-        **config,
-    }
+    pool = str(celery.get("pool", "prefork"))
+    threads = pool == "threads"
+    concurrency = int(config.get("worker_concurrency", limit.cpus + 4 * threads))
+    each = {} if threads else {"worker_max_memory_per_child": limits.celery_memory(limit.memory, concurrency)}
+    config = {"worker_concurrency": concurrency, **each, **config}
     conf = folder / "celery.json"
     conf.write_text(json.dumps(config))
     port, password = _free_port(), secrets.token_hex(16)
@@ -206,7 +207,15 @@ def _celery(work: Work, workers: int, folder: Path, env: Mapping[str, str], proc
     for number in range(workers):
         processes.start(
             f"worker-{number}",
-            [sys.executable, "-m", "trireme.local.celery_worker", str(conf), celery["app"], f"worker@{number}"]
+            [
+                sys.executable,
+                "-m",
+                "trireme.local.celery_worker",
+                str(conf),
+                celery["app"],
+                f"worker@{number}",
+                f"--pool={pool}",
+            ]
             + ([f"--queues={','.join(celery['queues'])}"] if celery.get("queues") else []),
             {**env, **shared},
         )

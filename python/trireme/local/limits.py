@@ -79,9 +79,10 @@ def size(spec: Mapping[str, Any], cpus: int, machine: int) -> int:
     return max(1, int(scaling.get("minReplicas", 1)), min(int(scaling["maxReplicas"]), machine // cpus))
 
 
-def dask_memory(memory: int) -> int:
-    """Return the bytes of --memory-limit: nine tenths."""
-    return floor(_least(memory, 256, "a Dask worker") * 0.9)
+def dask_memory(memory: int, processes: int = 1) -> int:
+    """Return the bytes of each process's --memory-limit: nine tenths of its share."""
+    why = "a Dask worker" if processes == 1 else f"{processes} Dask workers (nworkers)"
+    return floor(_least(memory, 256 * processes, why) / processes * 0.9)
 
 
 def spark_memory(memory: int) -> int:

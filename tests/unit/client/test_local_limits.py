@@ -49,6 +49,7 @@ def test_as_many_workers_as_the_cluster_may_have_and_the_machine_has_cpus_for(sp
 def test_figures_of_the_engines():
     # The charts' own tests have the same (tests/unit/charts/test_chart_derivation.py).
     assert limits.dask_memory(2048 * MEBIBYTE) == 1932735283
+    assert limits.dask_memory(8192 * MEBIBYTE, 4) == 1932735283
     assert limits.spark_memory(2048 * MEBIBYTE) == 1194
     assert limits.celery_memory(1024 * MEBIBYTE, 2) == 475136
     assert (limits.spark_driver_memory(None), limits.spark_driver_memory("512Mi")) == (1024, 470)
@@ -58,6 +59,7 @@ def test_figures_of_the_engines():
     "derived",
     [
         lambda: limits.dask_memory(200 * MEBIBYTE),
+        lambda: limits.dask_memory(511 * MEBIBYTE, 2),
         lambda: limits.spark_memory(1000 * MEBIBYTE),
         lambda: limits.celery_memory(200 * MEBIBYTE, 2),
     ],
