@@ -80,6 +80,9 @@ class Client(Protocol):
     async def failed_create(self, item: Object) -> str | None:
         """Return why a controller last could not make pods, by its event; None if it does not say so."""
 
+    async def failed_mount(self, pod: Object) -> str | None:
+        """Return why a pod's volume last could not be mounted, by its event; None if it does not say so."""
+
     async def record(self, event: Object) -> None:
         """Record an event."""
 
@@ -207,8 +210,15 @@ class ClusterClient:
 
     async def failed_create(self, item: Object) -> str | None:
         """Return why a controller last could not make pods, by its event; None if it does not say so."""
+        return await self._last_event(item, "FailedCreate")
+
+    async def failed_mount(self, pod: Object) -> str | None:
+        """Return why a pod's volume last could not be mounted, by its event; None if it does not say so."""
+        return await self._last_event(pod, "FailedMount")
+
+    async def _last_event(self, item: Object, reason: str) -> str | None:
         _count("list", EVENT.kind)
-        query = {"fieldSelector": f"involvedObject.uid={item['metadata']['uid']},reason=FailedCreate"}
+        query = {"fieldSelector": f"involvedObject.uid={item['metadata']['uid']},reason={reason}"}
         found = await self._http.call("GET", _path(EVENT, item["metadata"]["namespace"]), query)
         events = found["items"]
         return str(max(events, key=_last_seen).get("message", "")) if events else None

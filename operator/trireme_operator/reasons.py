@@ -264,6 +264,13 @@ REASONS = (
         "correct its name, or give access to it by `imagePullSecrets`: [debugging](debugging.md#bad-image)",
     ),
     Reason(
+        "FailedMount",
+        _WAITS,
+        Told.WARNING,
+        "a volume of a pod is made from a Secret or ConfigMap that is not there",
+        "create what the message names, or correct the name",
+    ),
+    Reason(
         "CreateContainerConfigError",
         _WAITS,
         Told.WARNING,

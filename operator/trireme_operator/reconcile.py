@@ -38,7 +38,7 @@ from trireme_operator.plan.action import Patch, Plan
 from trireme_operator.plan.attempts import DRIVER
 from trireme_operator.plan.conditions import find, is_true, moment, timestamp
 from trireme_operator.plan.difference import correction, merge_patch, must_apply
-from trireme_operator.plan.pods import Trouble, not_made
+from trireme_operator.plan.pods import Trouble, long_about_to_start, not_made, not_mounted
 from trireme_operator.plan.scaling import Scaling
 from trireme_operator.store import Store
 
@@ -54,6 +54,7 @@ _PASSWORD_BYTES = 24
 _REMEMBERED = 1000
 # A quota counts a pod that has gone for about a second more.
 _SURE_SECONDS = 3.0
+_MOUNT_ASKED = timedelta(seconds=30)
 
 
 class Decision(NamedTuple):
@@ -100,6 +101,7 @@ class Reconciler:
         self._metrics_from = metrics_from
         self._wanted: OrderedDict[str, tuple[list[Object], list[Object]]] = OrderedDict()
         self._short_since: dict[str, datetime] = {}
+        self._mounts: OrderedDict[str, tuple[datetime, str | None]] = OrderedDict()
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile one cluster, group, job or cron job.
@@ -260,10 +262,14 @@ class Reconciler:
         return self._store.groups(cluster["metadata"]["namespace"], cluster["metadata"]["name"])
 
     async def _look_closer(self, cluster: Object) -> Trouble | None:
-        """Ask for what no object's status tells: a ConfigMap that pods wait for, a StatefulSet that can't make pods."""
+        """Ask for what no object's status tells: what pods can't mount, a StatefulSet that can't make pods."""
         code = cluster["spec"].get("code", {}).get("configMap")
         if code and await self._client.get(CONFIG_MAP, cluster["metadata"]["namespace"], code) is None:
             return cluster_plan.missing_code("spec.code.configMap", code)
+        pods = self._store.pods(cluster["metadata"]["namespace"], cluster_name(cluster))
+        own = [] if is_group(cluster) else cluster_plan.of_component(pods, cluster_plan.adapter(cluster).control)
+        if trouble := await self._not_mounted([*own, *cluster_plan.workers_among(pods, cluster)]):
+            return trouble
         control = None if is_group(cluster) else self._store.get(cluster_plan.control_key(cluster))
         if control is None or control.get("status", {}).get("replicas"):
             return None
@@ -322,12 +328,29 @@ class Reconciler:
         return text.strip()
 
     async def _look_closer_at_driver(self, job: Object, driver: Object, pods: list[Object]) -> Trouble | None:
-        """Ask for what no pod's status tells: a ConfigMap that it waits for, a Job that can't make it."""
+        """Ask for what no pod's status tells: what it can't mount, a Job that can't make it."""
         code = job_plan.code(job)
         if code and await self._client.get(CONFIG_MAP, job["metadata"]["namespace"], code) is None:
             return cluster_plan.missing_code("spec.driver.code.configMap", code)
-        message = None if pods else await self._client.failed_create(driver)
+        if pods:
+            return await self._not_mounted(pods[-1:])
+        message = await self._client.failed_create(driver)
         return not_made(message, DRIVER) if message else None
+
+    async def _not_mounted(self, pods: Sequence[Object]) -> Trouble | None:
+        """Ask a pod's events for what it can't mount, now and then: many that start at once all take their time."""
+        now = self._clock()
+        pod = long_about_to_start(pods, now)
+        if pod is None:
+            return None
+        uid = pod["metadata"]["uid"]
+        since, message = self._mounts.get(uid, (None, None))
+        if since is None or now - since >= _MOUNT_ASKED:
+            message = await self._client.failed_mount(pod)
+            self._mounts[uid] = (now, message)
+            if len(self._mounts) > _REMEMBERED:
+                self._mounts.popitem(last=False)
+        return not_mounted(message) if message else None
 
     def _pods(self, driver: Object | None) -> list[Object]:
         """Return a driver's pods, oldest first."""

@@ -217,6 +217,19 @@ def test_code_that_is_not_there(kubectl, operator):
     kubectl.wait("wc/numbers", "condition=Ready", seconds=150)
 
 
+def test_a_volume_that_is_not_there(kubectl, operator):
+    small = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "10m"}}
+    spec = {"replicas": 1, "resources": small, "dask": {"scheduler": {"resources": small}}, "values": {}}
+    mounts = [{"name": "keys", "mountPath": "/keys"}]
+    kubectl.apply(cluster(volumes=[{"name": "keys", "secret": {"secretName": "nowhere"}}], volumeMounts=mounts, **spec))
+    until(lambda: reason(kubectl, "wc/numbers") == "FailedMount", seconds=90)
+    message = condition(kubectl.get("wc/numbers"), "Ready")["message"]
+    assert 'volume keys can\'t be mounted: secret "nowhere" not found: create it' in message
+    claim = {"name": "keys", "persistentVolumeClaim": {"claimName": "nowhere"}}
+    kubectl.apply(cluster(volumes=[claim], volumeMounts=mounts, **spec))
+    until(lambda: "create the claim" in condition(kubectl.get("wc/numbers"), "Ready")["message"], seconds=60)
+
+
 def test_a_quota_that_is_used_up(kubectl, operator):
     kubectl("create", "quota", "small", "--hard=pods=0")
     kubectl.apply(cluster(engine="celery"), cluster(name="numbers-dask"))

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from trireme_operator.api import Object
+from trireme_operator.plan.conditions import moment
 
 # The kubelet alternates between trying and backing off: one reason for both, lest conditions flap.
 _IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
@@ -14,6 +16,14 @@ _START = {"CreateContainerConfigError", "CreateContainerError", "RunContainerErr
 
 # What the scheduler tried beyond, which helps nobody to find room.
 _PREEMPTION = re.compile(r"\. (?:no new claims to deallocate, )?preemption: ")
+# What lasts until somebody makes it; a kubelet says other things while it only has not heard of it yet.
+_MOUNT = re.compile(
+    r'MountVolume\.SetUp failed for volume "(?P<volume>[^"]*)" : (?P<why>.*(?:not found|non-existent).*)'
+)
+# A claim that a pod names, and that nobody can lower requests for.
+_CLAIM = re.compile(r'persistentvolumeclaim "[^"]*" (?:not found|is being deleted)')
+# Longer than most pods take to start, lest each start costs a request more.
+_LONG = timedelta(seconds=10)
 # 128 and the signal's number.
 _SEGMENTATION_FAULT = 139
 _CRASHES = "often by code that comes from another Python version; compare that of the driver's image with the workers'"
@@ -58,6 +68,25 @@ def waits_for_secret(pods: Iterable[Object], name: str) -> bool:
     )
 
 
+def long_about_to_start(pods: Iterable[Object], now: datetime) -> Object | None:
+    """Return the first pod that its node has had for long without a container: its events tell what it waits for."""
+    for pod in pods:
+        status = pod.get("status", {})
+        states = [one.get("state", {}) for one in status.get("containerStatuses", [])]
+        waits = any(state.get("waiting", {}).get("reason") == "ContainerCreating" for state in states)
+        if waits and "startTime" in status and now - moment(status["startTime"]) >= _LONG:
+            return pod
+    return None
+
+
+def not_mounted(message: str) -> Trouble | None:
+    """Say which volume can't be mounted for something that is not there, from a pod's event."""
+    if found := _MOUNT.search(message):
+        what = f"volume {found['volume']} can't be mounted: {found['why'].strip()}"
+        return Trouble("FailedMount", f"{what}: create it, or correct its name")
+    return None
+
+
 def _of_pod(pod: Object, fields: Fields) -> Trouble | None:
     status = pod.get("status", {})
     if status.get("reason") == "Evicted":
@@ -68,10 +97,9 @@ def _of_pod(pod: Object, fields: Fields) -> Trouble | None:
     for condition in status.get("conditions", []):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             why = _PREEMPTION.split(condition.get("message", ""))[0].rstrip(".")
-            return Trouble(
-                condition.get("reason", "Unschedulable"),
-                f"no node takes a pod: {why}: lower {fields.resources}.requests, or add nodes",
-            )
+            room = f"lower {fields.resources}.requests, or add nodes"
+            fix = "create the claim, or correct its name among the volumes" if _CLAIM.search(why) else room
+            return Trouble(condition.get("reason", "Unschedulable"), f"no node takes a pod: {why}: {fix}")
     return None
 
 

@@ -214,6 +214,7 @@ class Twin:
         self.events: list[Object] = []
         self.output = "0.5\n"
         self.failed_creates: dict[Key, str] = {}
+        self.failed_mounts: dict[Key, str] = {}
         self.clock = Clock()
         self.store = Store()
         self.watches_lag = watches_lag
@@ -265,6 +266,9 @@ class Twin:
 
     async def failed_create(self, item: Object) -> str | None:
         return self.failed_creates.get(key_of(item))
+
+    async def failed_mount(self, pod: Object) -> str | None:
+        return self.failed_mounts.get(key_of(pod))
 
     async def record(self, event: Object) -> None:
         self.events.append(event)

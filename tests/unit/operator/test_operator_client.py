@@ -580,13 +580,18 @@ def event(message: str | None, last: str | None = None, first: str | None = None
 def test_why_pods_can_not_be_made(api: ApiServer, events: list[Object], expected: str | None) -> None:
     api.answer(said({"metadata": {"resourceVersion": "42"}, "items": events}))
 
+    api.answer(said({"metadata": {"resourceVersion": "42"}, "items": events}))
+
     async def test(client: ClusterClient) -> None:
         assert await client.failed_create(WORKERS) == expected
+        assert await client.failed_mount(WORKERS) == expected
 
     run(api, test, "team")
-    (asked,) = api.asked
-    assert (asked.method, asked.path) == ("GET", "/api/v1/namespaces/team/events")
-    assert asked.query == {"fieldSelector": "involvedObject.uid=uid-1,reason=FailedCreate"}
+    assert {(asked.method, asked.path) for asked in api.asked} == {("GET", "/api/v1/namespaces/team/events")}
+    assert [asked.query["fieldSelector"] for asked in api.asked] == [
+        "involvedObject.uid=uid-1,reason=FailedCreate",
+        "involvedObject.uid=uid-1,reason=FailedMount",
+    ]
 
 
 def test_closing(api: ApiServer) -> None:

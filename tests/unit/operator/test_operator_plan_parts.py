@@ -5,12 +5,22 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from operating import EARLIER, STAMP, condition, merged
+from operating import EARLIER, NOW, STAMP, condition, merged
 
 from trireme_operator.api import Object
 from trireme_operator.plan.conditions import Condition, find, is_true, merge, moment, timestamp
 from trireme_operator.plan.difference import correction, holds, merge_patch, must_apply, sealed
-from trireme_operator.plan.pods import Fields, Trouble, ended, not_made, of_deployment, of_pods, waits_for_secret
+from trireme_operator.plan.pods import (
+    Fields,
+    Trouble,
+    ended,
+    long_about_to_start,
+    not_made,
+    not_mounted,
+    of_deployment,
+    of_pods,
+    waits_for_secret,
+)
 from trireme_operator.quantity import mebibytes, number
 
 
@@ -278,12 +288,41 @@ FIELDS = Fields("spec.image", "spec.resources")
 IMAGE = Trouble("ImagePullBackOff", "spec.image: mine:1 can't be pulled: correct its name, or give access to it")
 MEMORY = Trouble("OOMKilled", "the worker used more memory than spec.resources.limits.memory gives it (exit code 137)")
 CRASHES = Trouble("CrashLoopBackOff", "the worker ended with exit code 1: no module")
+NO_CLAIM = 'persistentvolumeclaim "data" not found'
 UNSCHEDULABLE = {
     "type": "PodScheduled",
     "status": "False",
     "reason": "Unschedulable",
     "message": "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are.",
 }
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (
+            'MountVolume.SetUp failed for volume "broker-tls" : secret "ca" not found',
+            'volume broker-tls can\'t be mounted: secret "ca" not found: create it, or correct its name',
+        ),
+        (
+            'MountVolume.SetUp failed for volume "a" : references non-existent secret key: ca.crt',
+            "volume a can't be mounted: references non-existent secret key: ca.crt: create it, or correct its name",
+        ),
+        # These pass.
+        ('MountVolume.SetUp failed for volume "a" : failed to sync secret cache: timed out waiting', None),
+        ("Unable to attach or mount volumes: unmounted volumes=[a]: timed out waiting for the condition", None),
+    ],
+)
+def test_what_can_not_be_mounted(message: str, told: str | None) -> None:
+    assert not_mounted(message) == (Trouble("FailedMount", told) if told else None)
+
+
+def test_who_is_about_to_start_for_long() -> None:
+    starting, running = pod(waits("ContainerCreating"), startTime=STAMP), pod({"running": {}}, startTime=STAMP)
+    others = [pod(), running, pod(waits("ErrImagePull"), startTime=STAMP), pod(waits("ContainerCreating"))]
+    assert long_about_to_start([*others, starting], NOW + timedelta(seconds=10)) is starting
+    assert long_about_to_start([*others, starting], NOW + timedelta(seconds=9)) is None
+    assert long_about_to_start(others, NOW + timedelta(seconds=10)) is None
 
 
 @pytest.mark.parametrize(
@@ -337,6 +376,14 @@ def test_who_waits_for_a_secret(message: str, waits_for_it: bool) -> None:
             ),
         ),
         ([pod(conditions=[{**UNSCHEDULABLE, "status": "True"}])], None),
+        (
+            [pod(conditions=[{**UNSCHEDULABLE, "message": f"0/2 nodes are available: {NO_CLAIM}. preemption: 0/2."}])],
+            Trouble(
+                "Unschedulable",
+                f"no node takes a pod: 0/2 nodes are available: {NO_CLAIM}: "
+                "create the claim, or correct its name among the volumes",
+            ),
+        ),
         ([pod(reason="Evicted", message="low on memory")], Trouble("Evicted", "low on memory")),
         ([pod({"running": {}}), pod(waits("ErrImagePull"))], IMAGE),
         ([pod(waits("ErrImagePull")), pod(stopped(1))], IMAGE),

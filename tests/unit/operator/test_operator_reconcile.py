@@ -530,6 +530,60 @@ def test_a_cluster_that_does_not_start_is_looked_at_closely(there: bool, failed:
     assert reconcile(twin, NUMBERS) == []
 
 
+NO_SECRET = 'MountVolume.SetUp failed for volume "keys" : secret "keys" not found'
+
+
+def starting_pod(name: str, component: str, **labels: str) -> Object:
+    labels = {"app.kubernetes.io/instance": "numbers", "app.kubernetes.io/component": component, **labels}
+    waiting = {"name": component, "image": "mine:1", "state": {"waiting": {"reason": "ContainerCreating"}}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels},
+        "status": {"phase": "Pending", "startTime": "2026-01-02T03:04:05Z", "containerStatuses": [waiting]},
+    }
+
+
+@pytest.mark.parametrize("component", ["scheduler", "worker"])
+def test_a_volume_that_can_not_be_mounted_is_told(component: str) -> None:
+    twin = Twin()
+    twin.put(fresh(cluster(replicas=1)))
+    reconcile(twin, NUMBERS)
+    twin.put(starting_pod("a", component))
+    twin.failed_mounts[Key("Pod", NAMESPACE, "a")] = NO_SECRET
+    if component == "worker":
+        control = twin.objects[Key("Deployment", NAMESPACE, "numbers-scheduler")]
+        twin.put({**control, "status": {"readyReplicas": 1}})
+    reconciler = twin.reconciler()
+    for seconds in (9, 1):
+        assert reason(twin, NUMBERS, "Ready")[1] in ("ControlNotReady", "NoWorkers")
+        twin.clock.pass_(seconds)
+        asyncio.run(reconciler.reconcile(NUMBERS))
+    assert reason(twin, NUMBERS, "Ready") == ("False", "FailedMount")
+    # It is asked for now and then, and told all the time.
+    del twin.failed_mounts[Key("Pod", NAMESPACE, "a")]
+    twin.clock.pass_(29)
+    asyncio.run(reconciler.reconcile(NUMBERS))
+    assert reason(twin, NUMBERS, "Ready") == ("False", "FailedMount")
+    twin.clock.pass_(1)
+    asyncio.run(reconciler.reconcile(NUMBERS))
+    assert reason(twin, NUMBERS, "Ready")[1] in ("ControlNotReady", "NoWorkers")
+
+
+def test_a_drivers_volume_that_can_not_be_mounted_is_told() -> None:
+    twin = settled(cluster(replicas=1))
+    twin.put(fresh(job(driver=COMMAND)))
+    reconcile(twin, MEAN)
+    pod = starting_pod("mean-driver-1", "driver", **{"trireme.dev/job": "mean"})
+    owner = {"kind": "Job", "name": DRIVER.name, "uid": twin.objects[DRIVER]["metadata"]["uid"]}
+    twin.put({**pod, "metadata": {**pod["metadata"], "ownerReferences": [owner]}})
+    twin.failed_mounts[Key("Pod", NAMESPACE, "mean-driver-1")] = NO_SECRET
+    reconcile(twin, MEAN)
+    twin.clock.pass_(10)
+    reconcile(twin, MEAN)
+    assert reason(twin, MEAN, "DriverRunning") == ("False", "FailedMount")
+
+
 def reason(twin: Twin, key: Key, type_: str) -> tuple[str, str]:
     found = conditions(twin.objects[key]["status"])[type_]
     return found["status"], found["reason"]
