@@ -72,7 +72,8 @@ def logs(
             click.echo(f"{patience.error}: trying again", err=True)
         told = patience.error is not None
         for pod in pods:
-            followers.add([pod], container(pod), query)
+            for container in containers(pod):
+                followers.add([pod], container, query)
         if not patience.error:
             # Of what comes later, all.
             query = {}
@@ -109,11 +110,12 @@ def _all_pods(kube: Any, found: list[tuple[str, Any]]) -> list[dict[str, Any]]:
     return [*pods.values()]
 
 
-def container(pod: dict[str, Any]) -> str:
-    """Return the name of a pod's container that does the work: the one that is called as its component."""
-    component = pod["metadata"]["labels"].get("app.kubernetes.io/component", "")
-    names = [one["name"] for one in pod["spec"]["containers"]]
-    return component if component in names else str(names[0])
+def containers(pod: dict[str, Any]) -> list[str]:
+    """Return the names of a pod's containers that do the work: called as its component, with a number if several."""
+    component = pod["metadata"]["labels"].get("app.kubernetes.io/component", "").removeprefix("group-")
+    names = [str(one["name"]) for one in pod["spec"]["containers"]]
+    working = [name for name in names if re.fullmatch(rf"{re.escape(component)}(-\d+)?", name)]
+    return working or names[:1]
 
 
 def _pods(kube: Any, name: str, job: Any) -> list[dict[str, Any]]:
@@ -136,12 +138,11 @@ def together(kube: Any, pods: list[dict[str, Any]], query: dict[str, str]) -> li
     from trireme.errors import TriremeError
 
     found: list[tuple[Moment, str, str]] = []
-    for pod in pods:
-        name = pod["metadata"]["name"]
+    for name, container in ((pod["metadata"]["name"], container) for pod in pods for container in containers(pod)):
         # A line without a timestamp stays behind the one before it.
         moment: Moment = (datetime.min.replace(tzinfo=UTC), 0)
         try:
-            for line in kube.lines(name, container=container(pod), timestamps="true", **query):
+            for line in kube.lines(name, container=container, timestamps="true", **query):
                 stamp, text = stamped(line)
                 moment = stamp or moment
                 found.append((moment, name, text))

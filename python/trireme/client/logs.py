@@ -102,17 +102,17 @@ class Followers:
         self, kube: Kube, write: Callable[[str, str], None], fail: Callable[[str, TriremeError], None]
     ) -> None:
         self._kube, self._write, self._fail = kube, write, fail
-        self._threads: dict[str, threading.Thread] = {}
+        self._threads: dict[tuple[str, str], threading.Thread] = {}
         self._over = threading.Event()
         self._writing = threading.Lock()
 
     def add(self, pods: list[Object], container: str, first: Mapping[str, str] | None = None) -> None:
         """Follow those that are not followed yet; `first` is where to begin in them, as for `follow`."""
         for pod in pods:
-            name = pod["metadata"]["name"]
-            if name not in self._threads and pod.get("status", {}).get("phase") != "Pending":
-                self._threads[name] = threading.Thread(target=self._run, args=(name, container, first), daemon=True)
-                self._threads[name].start()
+            key = pod["metadata"]["name"], container
+            if key not in self._threads and pod.get("status", {}).get("phase") != "Pending":
+                self._threads[key] = threading.Thread(target=self._run, args=(*key, first), daemon=True)
+                self._threads[key].start()
 
     def _run(self, pod: str, container: str, first: Mapping[str, str] | None) -> None:
         try:

@@ -482,6 +482,21 @@ def test_patience_with_a_log_has_an_end(server, monkeypatch, broken):
         list(follow(server.kube, "mean-driver-1", threading.Event(), "driver"))
 
 
+@pytest.mark.parametrize(
+    ("component", "names", "working"),
+    [
+        ("driver", ["proxy", "driver"], ["driver"]),
+        ("worker", ["worker", "worker-1", "worker-22", "worker-x", "proxy"], ["worker", "worker-1", "worker-22"]),
+        ("group-worker", ["proxy", "worker"], ["worker"]),
+        ("broker", ["redis", "proxy"], ["redis"]),
+        ("", ["it", "proxy"], ["it"]),
+    ],
+)
+def test_whose_lines_a_pod_has(component, names, working):
+    metadata = {"labels": {"app.kubernetes.io/component": component} if component else {}}
+    assert cli_logs.containers({"metadata": metadata, "spec": {"containers": [{"name": n} for n in names]}}) == working
+
+
 def driver_of(name):
     labels = {"app.kubernetes.io/component": "driver", "trireme.dev/job": name}
     found = {**pod(), "spec": {"containers": [{"name": "driver"}]}}
