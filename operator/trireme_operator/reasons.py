@@ -329,7 +329,12 @@ REASONS = (
                 "give the driver a higher `priorityClassName`, if it should stay",
             ),
             ("EvictionByEvictionAPI", "the driver's pod was evicted, as for the drain of its node", "nothing"),
-            ("DeletionByTaintManager", "the driver's node was lost, or tainted", "look at the node, or tolerate it"),
+            (
+                "DeletionByTaintManager",
+                "the driver's node was lost, or tainted",
+                "look at the node, or tolerate it; the next pod comes when the old one has ended, so a node that stays"
+                " away has to be deleted, or tainted `node.kubernetes.io/out-of-service`",
+            ),
             ("DeletionByPodGC", "the driver's node was lost", "look at the node"),
             (
                 "TerminationByKubelet",

@@ -79,6 +79,19 @@ def of_disruption(pod: Object) -> Trouble | None:
     return Trouble(condition["reason"], f"{told}: {said_so}" if said_so else told)
 
 
+def of_lost_node(pod: Object) -> Trouble | None:
+    """Return what keeps a driver's next pod from coming, while the node of this one may not be there to end it."""
+    disruption = of_disruption(pod)
+    if disruption is None or disruption.reason != "DeletionByTaintManager":
+        return None
+    return Trouble(
+        disruption.reason,
+        f"{disruption.message}: the next one starts when pod {pod['metadata']['name']} has ended; if its node"
+        f" {pod.get('spec', {}).get('nodeName', '')} does not answer, bring it back, delete it, or taint it"
+        " node.kubernetes.io/out-of-service",
+    )
+
+
 def of_failure(pod: Object, output: str | None = None) -> Trouble:
     """Return why a pod failed that nothing else ended.
 

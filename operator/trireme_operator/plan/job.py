@@ -521,6 +521,8 @@ def _driver_running(job: Object, observed: Observed, refusal: Trouble | None, fa
         return Condition("DriverRunning", False, trouble.reason, trouble.message)
     if over:
         return Condition("DriverRunning", False, "Ended", f"pod {name} has ended")
+    if phase == "Running" and (lost := attempts.of_lost_node(pod)):
+        return Condition("DriverRunning", False, lost.reason, lost.message)
     if phase == "Running":
         return Condition("DriverRunning", True, "Running", f"pod {name} runs")
     return Condition("DriverRunning", False, "Starting", "the driver's pod starts")

@@ -793,6 +793,7 @@ def test_an_end_that_is_not_true_is_none(end: Object) -> None:
     assert "output" not in found
 
 
+LOST = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
 UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
 
 
@@ -826,6 +827,21 @@ UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedul
         ),
         (
             [pod(phase="Running", conditions=[{**UNSCHEDULABLE, "status": "True"}])],
+            ("True", "Running", "pod mean-driver-x runs"),
+        ),
+        # Its node may not be there to end it.
+        (
+            [{**pod(phase="Running", conditions=[LOST]), "spec": {"nodeName": "far"}}],
+            (
+                "False",
+                "DeletionByTaintManager",
+                "the driver's node was lost, or tainted against its pod: the next one starts when pod mean-driver-x has"
+                " ended; if its node far does not answer, bring it back, delete it, or taint it"
+                " node.kubernetes.io/out-of-service",
+            ),
+        ),
+        (
+            [pod(phase="Running", conditions=[{**LOST, "reason": "EvictionByEvictionAPI"}])],
             ("True", "Running", "pod mean-driver-x runs"),
         ),
         ([pod(phase="Failed", state=ended(137, "OOMKilled"))], ("False", "OOMKilled", f"attempt 1: {OOM}")),
