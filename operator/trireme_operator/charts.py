@@ -41,8 +41,6 @@ class InProcess:
         import helm_python
 
         self._helm = helm_python
-        # It would tell of symbolic links within charts, in a format of its own.
-        helm_python.disable_logging()
         self._charts: dict[Path, helm_python.Chart] = {}
 
     def render(self, chart: Path, name: str, namespace: str, values: Object) -> list[str]:
