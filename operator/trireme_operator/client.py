@@ -59,6 +59,9 @@ class Client(Protocol):
     async def apply(self, item: Object) -> Object:
         """Apply an object, taking over its fields; return it as it is then."""
 
+    async def check(self, item: Object) -> None:
+        """Ask whether an object could be applied, and change nothing."""
+
     async def create(self, item: Object) -> bool:
         """Create an object; False when one of its name is there already."""
 
@@ -128,6 +131,13 @@ class ClusterClient:
         _count("apply", item["kind"])
         with _refusals(item):
             return _lean(await self._http.call("PATCH", _path_of(item), {**_MANAGED, "force": "true"}, item, APPLY))
+
+    async def check(self, item: Object) -> None:
+        """Ask whether an object could be applied, and change nothing."""
+        _count("check", item["kind"])
+        query = {**_MANAGED, "force": "true", "dryRun": "All"}
+        with _refusals(item):
+            await self._http.call("PATCH", _path_of(item), query, item, APPLY)
 
     async def create(self, item: Object) -> bool:
         """Create an object; False when one of its name is there already."""

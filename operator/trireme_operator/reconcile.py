@@ -361,7 +361,7 @@ class Reconciler:
         for item in plan.create:
             if await self._client.create(item):
                 logger.info("created", extra={"object": str(key_of(item))})
-        for item in plan.apply:
+        for item in await self._to_apply(plan.apply):
             await self._apply(item)
         for item in plan.start:
             await self._start(item)
@@ -371,6 +371,20 @@ class Reconciler:
         for delete in plan.delete:
             logger.info("deleting", extra={"object": f"{delete.kind.kind}/{delete.namespace}/{delete.name}"})
             await self._client.delete(delete)
+
+    async def _to_apply(self, wanted: list[Object]) -> list[Object]:
+        """Return the objects that differ; of a change of several, all are asked for before any is made.
+
+        Half of a change may start a scheduler anew, which forgets all work, for a field that another object is refused
+        for. While nothing is there, nothing can be lost, and nobody is asked.
+        """
+        before = {key_of(item): self._store.get(key_of(item)) for item in wanted}
+        differing = [item for item in wanted if must_apply(item, before[key_of(item)])]
+        if len(differing) > 1 and any(before[key_of(item)] for item in differing):
+            for item in differing:
+                _must_be_same_owners(item, before[key_of(item)])
+                await self._client.check(item)
+        return differing
 
     async def _start(self, item: Object) -> None:
         key = key_of(item)

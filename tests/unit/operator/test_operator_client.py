@@ -83,6 +83,14 @@ CALLS = {
         APPLY,
         WORKERS,
     ),
+    "check": Row(
+        lambda client: client.check(WORKERS),
+        "PATCH",
+        "/apis/apps/v1/namespaces/team/deployments/numbers",
+        {**OPERATOR, "force": "true", "dryRun": "All"},
+        APPLY,
+        WORKERS,
+    ),
     "apply to the core": Row(
         lambda client: client.apply(an_object(CONFIG_MAP)),
         "PATCH",

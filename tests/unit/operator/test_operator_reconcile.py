@@ -431,7 +431,44 @@ def refusing(twin: Twin, kind: str, for_good: bool) -> None:
         check(item)
         await create(item)
 
-    twin.apply, twin.create = apply_, create_  # type: ignore[method-assign]
+    async def check_(item: Object) -> None:
+        check(item)
+
+    twin.apply, twin.create, twin.check = apply_, create_, check_  # type: ignore[method-assign]
+
+
+def test_a_change_is_made_whole_or_not_at_all() -> None:
+    """What another object is refused for ends no scheduler."""
+    twin = settled(cluster(replicas=1))
+    before = {key: item for key, item in twin.objects.items() if key != NUMBERS}
+    refusing(twin, "Deployment", True)
+    change(twin, NUMBERS, dask={"config": {"distributed": {"scheduler": {"work-stealing": False}}}})
+    with pytest.raises(Refused):
+        asyncio.run(twin.reconciler().reconcile(NUMBERS))
+    assert {key: item for key, item in twin.objects.items() if key != NUMBERS} == before
+    assert reason(twin, NUMBERS, "Ready") == ("False", "Invalid")
+
+
+def test_nobody_is_asked_beforehand_where_nothing_can_be_lost() -> None:
+    """At the start of a cluster, and for one object alone, such as of another size."""
+    twin, asked = Twin(), []
+
+    async def check(item: Object) -> None:
+        asked.append(key_of(item))
+
+    twin.check = check  # type: ignore[method-assign]
+    twin.put(fresh(cluster(replicas=1)))
+    asyncio.run(twin.settle())
+    change(twin, NUMBERS, replicas=2)
+    asyncio.run(twin.settle())
+    assert asked == []
+    change(twin, NUMBERS, dask={"config": {"distributed": {"scheduler": {"work-stealing": False}}}})
+    asyncio.run(twin.settle())
+    assert set(asked) == {
+        Key("ConfigMap", NAMESPACE, "numbers-conf"),
+        Key("Deployment", NAMESPACE, "numbers-scheduler"),
+        WORKERS,
+    }
 
 
 @pytest.mark.parametrize(("for_good", "reason"), [(True, "Invalid"), (False, "FailedCreate")])
