@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,16 @@ def load(name: str) -> Chart:
         raise TriremeError(f"{schema}: not JSON: {error}") from error
     defaults = read(raw, shown).sound().values
     return Chart(place, defaults if raw else Value({}, Place(shown)), rules)
+
+
+@cache
+def spec_schema() -> Any:
+    """Return the schema of a WorkerCluster's spec: that of the CRD which comes with the operator's chart."""
+    import yaml
+
+    text = (folder("trireme") / "templates" / "crds" / "workerclusters.yaml").read_text()
+    # Around the object, the chart asks whether it is wanted.
+    lines = [line for line in text.splitlines() if not line.startswith("{{")]
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    (version,) = yaml.load("\n".join(lines), loader)["spec"]["versions"]
+    return version["schema"]["openAPIV3Schema"]["properties"]["spec"]

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from trireme.errors import TriremeError
+from trireme.values import charts
 from trireme.values.editing import scalar
 from trireme.values.reading import plain, read
 
@@ -21,12 +22,6 @@ ENGINES = ("dask", "spark", "celery")
 
 _COPIED = ("image", "resources", "drainSeconds", "code", "env", "volumes", "volumeMounts", "placement")
 """Fields of the spec that are values of the same name in every chart."""
-_CONTROL = {"dask": "scheduler", "spark": "master", "celery": "broker"}
-_OWN: dict[str, tuple[str, ...]] = {
-    "dask": ("nworkers", "nthreads", "workerResources", "config"),
-    "spark": ("config",),
-    "celery": ("app", "queues", "config", "pool"),
-}
 _MARK = "# trireme: "
 _MARKED = re.compile(rf"(?m)^{_MARK}(\{{.*\}})$")
 _OF_THE_SERVER = (
@@ -34,11 +29,8 @@ _OF_THE_SERVER = (
 )  # fmt: skip
 # What kubectl and the operator remember of what they applied.
 _REMEMBERED = ("kubectl.kubernetes.io/last-applied-configuration", "trireme.dev/applied")
-_MAX_DRAIN_SECONDS = 86400
 _MOUNTED = ("volumes", "volumeMounts")
-_SOURCES = {
-    "persistentVolumeClaim", "configMap", "secret", "emptyDir", "ephemeral", "projected", "downwardAPI", "csi",
-}  # fmt: skip
+_PLACED_BY = {"nodeLabels", "podLabels", "spread"}
 # The charts' own.
 _RESERVED = {"tmp", "scripts", "conf", "code", "script", "spill", "broker-tls", "events", "beat"}
 _MAX_REPLICAS = 1000
@@ -160,84 +152,110 @@ def to_cluster(
     elif replicas is None:
         # The charts' default is another one than a WorkerCluster's.
         spec.setdefault("replicas", 2)
-    mounted = all(_fits(name, left[name]) for name in _MOUNTED if name in left)
+    fields = charts.spec_schema()["properties"]
+    mounted = all(_fits(name, left[name], fields) for name in _MOUNTED if name in left)
     for name in _COPIED:
         # A mount needs its volume beside it.
-        if name in left and (mounted if name in _MOUNTED else _fits(name, left[name])):
+        if name in left and (mounted if name in _MOUNTED else _fits(name, left[name], fields)):
             spec[name] = left.pop(name)
-    if own := _own(left, engine):
+    own, left = _parted(left, fields[engine], _incoherent(left, engine))
+    if own:
         spec[engine] = own
     if left:
         spec["values"] = left
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": dict(metadata), "spec": spec}
 
 
-def _own(left: dict[str, Any], engine: str) -> dict[str, Any]:
-    """Take out of the values what the engine's block of the spec has fields for."""
-    own: dict[str, Any] = {}
-    for name in _OWN[engine]:
-        if name in left and _fits(f"{engine}.{name}", left[name]):
-            own[name] = left.pop(name)
-    control = left.get(_CONTROL[engine])
-    if isinstance(control, dict) and _fits("resources", control.get("resources")):
-        own[_CONTROL[engine]] = {"resources": control.pop("resources")}
-        if not control:
-            del left[_CONTROL[engine]]
-    return own
-
-
-def _fits(field: str, value: Any) -> bool:
+def _fits(name: str, value: Any, fields: Mapping[str, Any]) -> bool:
     """Tell whether a field of the spec takes a value that its chart takes; spec.values takes the rest."""
-    match field:
-        case "image" | "celery.app":
-            return isinstance(value, str) and value != ""
-        case "drainSeconds":
-            return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_DRAIN_SECONDS
-        case "resources":
-            return (
-                isinstance(value, dict)
-                and value.keys() <= {"limits", "requests"}
-                and all(isinstance(each, dict) for each in value.values())
-                and all(isinstance(amount, str | int) and not isinstance(amount, bool)
-                        for each in value.values() for amount in each.values())
-            )  # fmt: skip
-        case "code":
-            return isinstance(value, dict) and value.keys() <= {"configMap"} and bool(value.get("configMap"))
-        case "env":
-            return isinstance(value, list) and all(
-                isinstance(item, dict) and "name" in item and item.keys() <= {"name", "value", "valueFrom"}
-                for item in value
-            )
-        case "volumes":
-            return isinstance(value, list) and all(
-                isinstance(item, dict) and item.get("name") not in _RESERVED and item.keys() <= {"name", *_SOURCES}
-                for item in value
-            )
-        case "volumeMounts":
-            fields = {"name", "mountPath", "subPath", "readOnly"}
-            return isinstance(value, list) and all(isinstance(item, dict) and item.keys() <= fields for item in value)
-        case "placement":
-            return (
-                isinstance(value, dict)
-                and value.keys() <= {"mode", "nodeLabels", "podLabels", "spread"}
-                and value.get("mode", "Preferred") in ("Preferred", "Required")
-                and value.get("spread", "Nodes") in ("Nodes", "Zones")
-            )
-        case "dask.nworkers" | "dask.nthreads":
-            # The charts' 0 is what a spec leaves out.
-            most = 32 if field == "dask.nworkers" else 1024
-            return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
-        case "celery.pool":
-            return value in ("prefork", "threads")
-        case "celery.queues":
-            return isinstance(value, list) and all(isinstance(item, str) and item for item in value)
-        case "dask.workerResources":
-            return isinstance(value, dict) and all(
-                isinstance(amount, int | float) and not isinstance(amount, bool) for amount in value.values()
-            )
-        case "spark.config":
-            return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
-    return isinstance(value, dict)
+    if not takes(fields[name], value):
+        return False
+    # Rules of the CRD that are no schema.
+    if name == "volumes":
+        names = [item["name"] for item in value]
+        return not _RESERVED & {*names} and len(names) == len({*names})
+    return name != "placement" or bool(_PLACED_BY & value.keys())
+
+
+def _incoherent(values: Mapping[str, Any], engine: str) -> set[tuple[str, ...]]:
+    """Return fields of an engine's block that the CRD's rules refuse beside, or without, others."""
+    if engine == "spark":
+        return set() if values.get("mode") == "connect" else {("connect",)}
+    broker = values.get("broker")
+    if engine != "celery" or not isinstance(broker, dict):
+        return set()
+    return {("broker", "type")} if broker.get("existingSecret") else {("broker", "tls")}
+
+
+def _parted(
+    values: dict[str, Any], schema: Mapping[str, Any], besides: set[tuple[str, ...]], path: tuple[str, ...] = ()
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part values into what the fields of a schema take, and the rest; together they are what they were.
+
+    Args:
+        values: of a chart.
+        schema: of an object with fields.
+        besides: paths of fields that take nothing.
+        path: of the object.
+    """
+    own: dict[str, Any] = {}
+    rest = dict(values)
+    for name, below in schema["properties"].items():
+        here = (*path, name)
+        if name not in rest or here in besides:
+            continue
+        value = rest[name]
+        if isinstance(value, dict) and value and "properties" in below:
+            taken, kept_back = _parted(value, below, besides, here)
+            if not taken or not {*below.get("required", ())} <= taken.keys():
+                continue
+            own[name] = taken
+            if kept_back:
+                rest[name] = kept_back
+            else:
+                del rest[name]
+        elif takes(below, value):
+            own[name] = rest.pop(name)
+    return own, rest
+
+
+def takes(schema: Mapping[str, Any], value: Any) -> bool:
+    """Tell whether an API server takes a value by a CRD's schema, but for its rules in CEL."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+
+    whole = Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, number: isinstance(number, int) and not isinstance(number, bool)
+    )
+    validator = extend(Draft202012Validator, type_checker=whole)  # type: ignore[no-untyped-call]
+    return bool(validator(_closed(schema)).is_valid(value)) and _keyed(schema, value)
+
+
+def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a structural schema in which an object has no other fields than those that are named."""
+    found: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key == "properties":
+            found[key] = {name: _closed(below) for name, below in value.items()}
+        elif key in ("items", "additionalProperties") and isinstance(value, dict):
+            found[key] = _closed(value)
+        elif key == "pattern" and value.endswith("$"):
+            # Python's would let a newline follow.
+            found[key] = value[:-1] + r"\Z"
+        else:
+            found[key] = value
+    if "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        found.setdefault("additionalProperties", False)
+    return found
+
+
+def _keyed(schema: Mapping[str, Any], value: Any) -> bool:
+    """Tell whether the items of a list are told apart by the keys that its schema names."""
+    keys = schema.get("x-kubernetes-list-map-keys")
+    if not keys:
+        return True
+    names = [tuple(item.get(key) for key in keys) for item in value]
+    return len(names) == len({*names})
 
 
 def manifests(raw: bytes, name: str) -> list[dict[str, Any]]:

@@ -124,6 +124,42 @@ def test_there_and_back_nothing_is_lost(spec: dict[str, Any], more: dict[str, An
         assert back["spec"]["replicas"] == spec["replicas"]
 
 
+def is_taken(spec: dict[str, Any]) -> bool:
+    """Tell whether the CRD's rules in CEL take an engine's block."""
+    if "connect" in spec.get("spark", {}) and spec["spark"].get("mode") != "connect":
+        return False
+    broker = spec.get("celery", {}).get("broker", {})
+    return ("existingSecret" not in broker or "type" not in broker) and (
+        "tls" not in broker or "existingSecret" in broker
+    )
+
+
+@many
+@given(SPECS.filter(is_taken))
+def test_an_engines_block_comes_back_as_it_was(spec: dict[str, Any]) -> None:
+    item = cluster({key: value for key, value in spec.items() if key != "values"})
+    engine = spec["engine"]
+    document = read(clusters.to_file(item).encode(), "f").sound()
+    back = clusters.to_cluster(plain(document.values), engine, item["metadata"])["spec"]
+    assert back.get(engine, {}) == spec.get(engine, {})
+    # Of what rules or lists of a single name refuse, the rest.
+    assert back.get("values", {}).keys() <= {"env", "volumes", "volumeMounts", "placement"}
+
+
+@many
+@given(SPECS.filter(is_taken), VALUES)
+def test_what_comes_back_is_taken_by_the_crd(spec: dict[str, Any], more: dict[str, Any]) -> None:
+    values = clusters.to_values(cluster({**spec, "values": {key: text for key, text in more.items() if key != "auth"}}))
+    back = clusters.to_cluster(values, spec["engine"], {"name": "numbers"})["spec"]
+    assert clusters.takes(SPEC, back)
+    assert is_taken(back)
+
+
+def test_the_schema_is_that_of_the_crd() -> None:
+    assert charts.spec_schema() == SPEC
+    assert {*crds._RESERVED} == clusters._RESERVED
+
+
 @many
 @given(VALUES, st.sampled_from(clusters.ENGINES), st.integers(0, 1000))
 def test_values_become_the_same_values(values: dict[str, Any], engine: str, replicas: int) -> None:
@@ -169,6 +205,43 @@ def test_a_values_file_becomes_a_cluster_in_the_words_of_its_spec() -> None:
         "dask": {"config": {"distributed": {"x": 1}}, "scheduler": {"resources": {"limits": {"cpu": "2"}}}},
         "values": {"scheduler": {"nodeSelector": {"a": "b"}}, "drainSeconds": 100_000, "podLabels": {"a": "b"}},
     }
+
+
+@pytest.mark.parametrize(
+    ("engine", "values", "own", "rest"),
+    [
+        (
+            "celery",
+            {
+                "broker": {"existingSecret": "mine", "tls": {"secretName": "ca"}, "queueType": "classic"},
+                "pool": "threads",
+            },
+            {"broker": {"existingSecret": "mine", "tls": {"secretName": "ca"}}, "pool": "threads"},
+            {"broker": {"queueType": "classic"}},
+        ),
+        (
+            "celery",
+            {"broker": {"type": "rabbitmq", "tls": {"secretName": "ca"}}, "flower": {"enabled": True, "image": "i"}},
+            {"broker": {"type": "rabbitmq"}, "flower": {"enabled": True}},
+            {"broker": {"tls": {"secretName": "ca"}}, "flower": {"image": "i"}},
+        ),
+        ("dask", {"spill": {"size": "1Gi"}}, {"spill": {"size": "1Gi"}}, {}),
+        ("dask", {"spill": {"storageClassName": "fast"}}, {}, {"spill": {"storageClassName": "fast"}}),
+        ("spark", {"connect": {"resources": {}}}, {}, {"connect": {"resources": {}}}),
+        (
+            "spark",
+            {"mode": "connect", "connect": {"resources": {}}},
+            {"mode": "connect", "connect": {"resources": {}}},
+            {},
+        ),
+        ("spark", {"executor": {"cores": True, "memory": "1g"}}, {}, {"executor": {"cores": True, "memory": "1g"}}),
+    ],
+)
+def test_what_an_engines_block_has_no_field_for_stays_in_values(
+    engine: str, values: dict[str, Any], own: dict[str, Any], rest: dict[str, Any]
+) -> None:
+    spec = clusters.to_cluster(values, engine, {"name": "n"})["spec"]
+    assert (spec.get(engine, {}), spec.get("values", {})) == (own, rest)
 
 
 @pytest.mark.parametrize(
