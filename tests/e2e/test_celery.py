@@ -2,13 +2,16 @@
 
 import base64
 import re
+import signal
+import sys
 import uuid
 from collections import Counter
+from urllib.request import Request, urlopen
 
 import pytest
 from brokers import REDIS, authority, redis
 
-from on_cluster import TOP, Kubectl, until
+from on_cluster import CONTEXT, TOP, Kubectl, first_line, started, until
 
 SAMPLES = TOP / "manifests" / "samples" / "celery"
 STARTED = ("routes", "priorities", "rabbitmq", "retries", "monitor", "periodic")
@@ -191,6 +194,13 @@ def test_periodic_tasks_flower_and_metrics(kubectl):
     secret = kubectl("get", "secret/periodic-auth", "--output=go-template={{.data.password | base64decode}}")
     basic = base64.b64encode(f"trireme:{secret}".encode()).decode()
     assert "worker@periodic-worker-" in until(lambda: asks(workers, ("Authorization", f"Basic {basic}")), seconds=60)
+    place = (f"--context={CONTEXT}", f"--namespace={kubectl.namespace}")
+    with started(sys.executable, "-m", "trireme", "ui", "periodic", "--no-browser", *place) as process:
+        request = Request(f"{first_line(process).strip()}/api/workers", headers={"Authorization": f"Basic {basic}"})
+        with urlopen(request, timeout=60) as answer:
+            assert b"worker@periodic-worker-" in answer.read()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
 
 
 @pytest.mark.parametrize("broker", BROKERS)

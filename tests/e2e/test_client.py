@@ -1,5 +1,7 @@
 """The user's side on a cluster: scripts, logs, ways to an engine, what Ctrl-C leaves, what the doctor finds."""
 
+import base64
+import io
 import json
 import os
 import re
@@ -8,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 import uuid
+import zipfile
 
 import pytest
 from reader import Reader, kubeconfig
@@ -88,25 +91,87 @@ def test_a_script_with_its_modules_on_a_borrowed_cluster(cli, kubectl, numbers, 
     until(lambda: name not in own(kubectl))
 
 
-def test_a_script_with_a_cluster_of_its_own(cli, kubectl, tmp_path):
+@pytest.fixture(scope="module")
+def oars(kubectl):
+    """A package index with one package; the variables by which pip finds it."""
+    kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "index"},
+            "binaryData": {"oars-1.0-py3-none-any.whl": base64.b64encode(wheel()).decode()},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "index"},
+            "spec": {"selector": {"app": "index"}, "ports": [{"port": 8000}]},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "index", "labels": {"app": "index"}},
+            "spec": {
+                "terminationGracePeriodSeconds": 0,
+                "containers": [
+                    {
+                        "name": "index",
+                        "image": "trireme/celery:dev",
+                        "command": ["python", "-m", "http.server", "--directory=/index", "8000"],
+                        "volumeMounts": [{"name": "index", "mountPath": "/index"}],
+                        "readinessProbe": {"httpGet": {"path": "/", "port": 8000}, "periodSeconds": 1},
+                        "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}},
+                    }
+                ],
+                "volumes": [{"name": "index", "configMap": {"name": "index"}}],
+            },
+        },
+    )
+    kubectl.wait("pod/index", "condition=Ready")
+    yield (
+        "--requirement=oars>=1",
+        "--env=PIP_NO_INDEX=1",
+        "--env=PIP_FIND_LINKS=http://index:8000/",
+        "--env=PIP_TRUSTED_HOST=index",
+    )
+    kubectl("delete", "pod/index", "service/index", "configmap/index", "--wait=false")
+
+
+def wheel():
+    """A package that says a word."""
+    about = "oars-1.0.dist-info"
+    found = io.BytesIO()
+    with zipfile.ZipFile(found, "w") as archive:
+        archive.writestr("oars.py", "WORD = 'rowed'\n")
+        archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: oars\nVersion: 1.0\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+    return found.getvalue()
+
+
+def test_a_script_with_a_cluster_of_its_own_and_a_package_that_its_image_lacks(cli, kubectl, oars, tmp_path):
     (tmp_path / "tasks.py").write_text(TASKS)
-    (tmp_path / "helper.py").write_text("def added(x, y):\n    return x + y\n")
-    (tmp_path / "job.py").write_text("from tasks import add\nprint(add.delay(4, 4).get(timeout=60))\n")
+    (tmp_path / "helper.py").write_text("import oars\n\ndef added(x, y):\n    return f'{oars.WORD} {x + y}'\n")
+    (tmp_path / "job.py").write_text(
+        "import oars\nfrom tasks import add\nprint(oars.WORD, add.delay(4, 4).get(timeout=60))\n"
+    )
     words = ("--engine=celery", "--app=tasks", "--workers=1", "--cpu=300m", "--memory=512Mi", "--driver-memory=256Mi")
-    done = cli("run", "--name=sums", *words, str(tmp_path / "job.py"))
-    assert done.stdout == "8\n"
-    logs = cli("logs", "sums").stdout
-    assert re.search(r"^sums-driver-\w+ 8$", logs, re.MULTILINE)
+    done = cli("run", "--name=sums", "--labels=team=a", "--worker-logs", *words, *oars, str(tmp_path / "job.py"))
+    assert done.stdout == "rowed rowed 8\n"
+    assert re.search(r"^sums\S*-worker-\S+ .*tasks\.add", done.stderr, re.MULTILINE), done.stderr
+    logs = cli("logs", "--selector=team=a", "--tail=1").stdout
+    assert re.search(r"^sums-driver-\w+ rowed rowed 8$", logs, re.MULTILINE)
     kubectl("delete", "wj", "sums")
 
 
-def test_ctrl_c_leaves_nothing(kubectl, numbers, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_term_leave_nothing(kubectl, numbers, tmp_path, number, code):
     (tmp_path / "job.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(600)\n")
     words = command(kubectl, "run", "--cluster=numbers", str(tmp_path / "job.py"))
     with started(*words, stdin=subprocess.DEVNULL) as process:
         assert first_line(process) == "begun\n"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        process.send_signal(number)
+        assert process.wait(30) == code
     until(lambda: not own(kubectl))
 
 

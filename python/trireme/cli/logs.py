@@ -56,7 +56,7 @@ def logs(
         **({} if tail is None else {"tailLines": str(tail)}),
         **({} if since is None else {"sinceSeconds": str(since)}),
     }
-    write = _printer()
+    write = printer()
     if not follow_on:
         for line in together(kube, _all_pods(kube, found), query):
             write(*line)
@@ -153,12 +153,13 @@ def together(kube: Any, pods: list[dict[str, Any]], query: dict[str, str]) -> li
     return [(name, text) for _, name, text in sorted(found, key=lambda line: line[0])]
 
 
-def _printer() -> Callable[[str, str], None]:
+def printer(err: bool = False) -> Callable[[str, str], None]:
+    """Return what prints lines behind their pods' names, each in a colour of its own; on standard error if `err`."""
     colours: dict[str, str] = {}
-    plain = not os.isatty(1)
+    plain = not os.isatty(2 if err else 1)
 
     def write(pod: str, line: str) -> None:
         colour = colours.setdefault(pod, _COLOURS[len(colours) % len(_COLOURS)])
-        click.echo(f"{pod if plain else click.style(pod, fg=colour)} {line}")
+        click.echo(f"{pod if plain else click.style(pod, fg=colour)} {line}", err=err)
 
     return write

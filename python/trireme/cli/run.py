@@ -1,6 +1,7 @@
 """`trireme run`: a script or a manifest, on a cluster or on this machine."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ ENGINES = ("dask", "spark", "celery")
 _INTERRUPTED = 130
 _OF_SCRIPTS = (
     *("engine", "workers", "cpu", "memory", "borrowed", "app", "image"),
-    *("driver_cpu", "driver_memory", "env", "files", "name", "timeout"),
+    *("driver_cpu", "driver_memory", "env", "files", "requirements", "name", "labels", "timeout"),
 )
 _OF_CLUSTERS = (
-    *("borrowed", "image", "driver_cpu", "files", "detach", "dry_run", "output"),
+    *("borrowed", "image", "driver_cpu", "files", "labels", "worker_logs", "detach", "dry_run", "output"),
     *("namespace", "context", "kubeconfig"),
 )
 
@@ -37,6 +38,8 @@ class Wanted:
         cluster: spec of its own cluster.
         driver: spec of its driver, as far as options say.
         files: further files that go along.
+        requirements: packages that are installed for it.
+        labels: of the job.
     """
 
     script: Path
@@ -47,6 +50,8 @@ class Wanted:
     cluster: dict[str, Any]
     driver: dict[str, Any]
     files: tuple[Path, ...]
+    requirements: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def _files(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
@@ -88,7 +93,16 @@ def _files(_: click.Context, __: click.Parameter, begun: str) -> list[Completion
 @click.option(
     "--file", "files", type=click.Path(path_type=Path), multiple=True, help="A file that goes along with the script."
 )
+@click.option(
+    "--requirement",
+    "requirements",
+    metavar="PACKAGE|FILE.txt",
+    multiple=True,
+    help="A package for driver and workers, as pip takes it, or a file that lists some; installed when they start.",
+)
 @click.option("--name", help="Name of the job; the script's if left out.")
+@click.option("-l", "--labels", metavar="KEY=VALUE,...", default="", help="Labels of the job.")
+@click.option("--worker-logs", is_flag=True, help="Print what the workers log, too, on standard error.")
 @click.option("--timeout", type=click.IntRange(1), help="Seconds that the driver may take.")
 @click.option("--detach", is_flag=True, help="Print the job's name, and do not wait for it.")
 @click.option(
@@ -122,9 +136,10 @@ def run(
         return _locally(words, filename, options)
     from trireme.cli import submit
 
+    after = submit.After(detach, dry_run, output, options["worker_logs"])
     if filename:
-        return submit.manifest(place, filename, detach, dry_run, output)
-    return submit.script(place, wanted(words, options), options["timeout"], detach, dry_run, output)
+        return submit.manifest(place, filename, after)
+    return submit.script(place, wanted(words, options), options["timeout"], after)
 
 
 def _refuse(names: tuple[str, ...], why: str) -> None:
@@ -144,6 +159,12 @@ def wanted(words: tuple[str, ...], options: dict[str, Any]) -> Wanted:
     script = Path(words[0])
     sources.script(script)
     env = sources.assignments(options["env"])
+    requirements = sources.requirements(options["requirements"])
+    if requirements and options["borrowed"]:
+        raise click.UsageError(
+            "--requirement is for a cluster of the job's own: the workers of one that is there run already:"
+            " give that cluster an image that has the packages"
+        )
     variables = [{"name": name, "value": value} for name, value in env.items()]
     driver = {
         "resources": driver_resources(options["driver_cpu"], options["driver_memory"]),
@@ -168,6 +189,8 @@ def wanted(words: tuple[str, ...], options: dict[str, Any]) -> Wanted:
         cluster=cluster,
         driver=driver,
         files=options["files"],
+        requirements=requirements,
+        labels=sources.labels(options["labels"]),
     )
 
 
@@ -220,5 +243,6 @@ def _locally(words: tuple[str, ...], filename: str | None, options: dict[str, An
         driver_memory=options["driver_memory"],
         deadline=options["timeout"],
         script=asked.script.resolve(),
+        requirements=asked.requirements,
     )
     return run_here(work, say)

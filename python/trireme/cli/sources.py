@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from trireme.errors import TriremeError
+from trireme.requirements import is_requirement
 
 _RANGE = re.compile(r"([0-9]+)(?:\.\.([0-9]+))?")
 MOST_WORKERS = 1000
@@ -59,3 +60,49 @@ def assignments(words: tuple[str, ...]) -> dict[str, str]:
             raise TriremeError(f"--env: {word!r} is not of the form NAME=VALUE", 2)
         found[name] = value
     return found
+
+
+def labels(text: str) -> dict[str, str]:
+    """Read labels, `KEY=VALUE,...`.
+
+    Raises:
+        TriremeError: one is not of that form.
+    """
+    found = {}
+    for word in filter(None, text.split(",")):
+        key, separator, value = word.partition("=")
+        if not separator or not key:
+            raise TriremeError(f"--labels: {word!r} is not of the form KEY=VALUE", 2)
+        found[key] = value
+    return found
+
+
+def requirements(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Read packages, and files that list them, one a line.
+
+    Raises:
+        TriremeError: one is neither, or says how to install rather than what.
+    """
+    found: list[str] = []
+    for word in words:
+        found += _listed(Path(word)) if word.endswith(".txt") else [word.strip()]
+    for text in found:
+        if not is_requirement(text):
+            raise TriremeError(
+                f"--requirement: {text!r} names no package, such as polars>=1, and no file that lists some, such as"
+                " requirements.txt; pip's options are variables, such as --env PIP_INDEX_URL=..., files go by --file",
+                2,
+            )
+    return tuple(found)
+
+
+def _listed(path: Path) -> list[str]:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise TriremeError(f"--requirement: {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise TriremeError(f"--requirement: {path}: is no text in UTF-8") from None
+    # As pip: a comment begins a line, or follows a space.
+    found = [re.sub(r"(^|\s)#.*", "", line).strip() for line in lines]
+    return [line for line in found if line]

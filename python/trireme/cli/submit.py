@@ -3,13 +3,15 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from trireme.cli import manifests
+from trireme.cli import logs, manifests
 from trireme.cli.connection import Place
 from trireme.cli.run import Wanted
+from trireme.client import objects
 from trireme.client.job import Job, create, fresh
 from trireme.client.kube import AlreadyExists
 from trireme.client.making import Made
@@ -25,21 +27,53 @@ _KINDS = {
 }
 
 
-def script(place: Place, wanted: Wanted, timeout: int | None, detach: bool, dry_run: str, output: str | None) -> int:
+@dataclass(frozen=True)
+class After:
+    """What comes once a job is made.
+
+    Args:
+        detach: whether nobody waits for it.
+        dry_run: none; or who looks at it, and nothing is made: client or server.
+        output: how to print what was made; not at all if None.
+        worker_logs: whether to print what workers log.
+    """
+
+    detach: bool = False
+    dry_run: str = "none"
+    output: str | None = None
+    worker_logs: bool = False
+
+
+def script(place: Place, wanted: Wanted, timeout: int | None, after: After) -> int:
     """Run a script, and return its exit code."""
     kube = place.kube()
     more: dict[str, Any] = {"ttlSecondsAfterFinished": KEEP_SECONDS}
     if timeout:
         more["activeDeadlineSeconds"] = timeout
     name = wanted.name if wanted.named else fresh(wanted.name)
-    if dry_run == "client":
+    if after.dry_run == "client":
         from trireme.client.job import wanted as objects_for
 
         shown = objects_for(
-            kube, wanted.script, name, wanted.cluster, wanted.borrowed, wanted.driver, wanted.args, wanted.files, more
+            kube,
+            wanted.script,
+            name,
+            wanted.cluster,
+            wanted.borrowed,
+            wanted.driver,
+            wanted.args,
+            wanted.files,
+            more,
+            wanted.requirements,
+            wanted.labels,
         )
-        _show(list(shown), output or "yaml")
+        _show(list(shown), after.output or "yaml")
         return 0
+    if wanted.borrowed and (own := objects.modules(wanted.script, wanted.script.read_text())):
+        _say(
+            f"{', '.join(own)}: for the driver alone, the workers of {wanted.borrowed} do not get what goes along:"
+            " tasks can import it only from their cluster's image or spec.code"
+        )
     made = Made(kube)
 
     def make() -> tuple[list[Job], list[dict[str, Any]]]:
@@ -53,15 +87,17 @@ def script(place: Place, wanted: Wanted, timeout: int | None, detach: bool, dry_
             args=wanted.args,
             files=wanted.files,
             more=more,
-            dry_run=dry_run == "server",
+            requirements=wanted.requirements,
+            labels=wanted.labels,
+            dry_run=after.dry_run == "server",
             made=made,
         )
         return [job], items
 
-    return _attend(made, make, detach, dry_run == "server", output)
+    return _attend(made, make, after)
 
 
-def manifest(place: Place, filename: str, detach: bool, dry_run: str, output: str | None) -> int:
+def manifest(place: Place, filename: str, after: After) -> int:
     """Run the WorkerJobs of a manifest, with what they need; return the largest exit code."""
     kube = place.kube()
     documents: list[dict[str, Any]] = []
@@ -80,18 +116,18 @@ def manifest(place: Place, filename: str, detach: bool, dry_run: str, output: st
         documents.append(one)
     if not any(one["kind"] == "WorkerJob" for one in documents):
         raise TriremeError(f"{filename}: there is no WorkerJob in it")
-    if dry_run == "client":
-        _show(documents, output or "yaml")
+    if after.dry_run == "client":
+        _show(documents, after.output or "yaml")
         return 0
     # What a job needs goes before it.
     documents.sort(key=lambda one: list(_KINDS).index(one["kind"]))
     made = Made(kube)
 
     def make() -> tuple[list[Job], list[dict[str, Any]]]:
-        items = [_make(made, one, dry_run == "server") for one in documents]
+        items = [_make(made, one, after.dry_run == "server") for one in documents]
         return [Job(kube, one) for one in items if one["kind"] == "WorkerJob"], items
 
-    return _attend(made, make, detach, dry_run == "server", output)
+    return _attend(made, make, after)
 
 
 def _make(made: Made, item: dict[str, Any], dry_run: bool) -> dict[str, Any]:
@@ -104,44 +140,35 @@ def _make(made: Made, item: dict[str, Any], dry_run: bool) -> dict[str, Any]:
         raise AlreadyExists(f"job {name} is there already: delete it, or name this one otherwise") from None
 
 
-def _attend(
-    made: Made,
-    make: Callable[[], tuple[list[Job], list[dict[str, Any]]]],
-    detach: bool,
-    dry_run: bool,
-    output: str | None,
-) -> int:
+def _attend(made: Made, make: Callable[[], tuple[list[Job], list[dict[str, Any]]]], after: After) -> int:
     """Make jobs, and follow them; what is not whole, or stopped by Ctrl-C, TERM or HUP, is taken back."""
     with terminable():
-        return _followed(made, make, detach, dry_run, output)
+        return _followed(made, make, after)
 
 
-def _followed(
-    made: Made,
-    make: Callable[[], tuple[list[Job], list[dict[str, Any]]]],
-    detach: bool,
-    dry_run: bool,
-    output: str | None,
-) -> int:
+def _followed(made: Made, make: Callable[[], tuple[list[Job], list[dict[str, Any]]]], after: After) -> int:
     jobs: list[Job] = []
     try:
         jobs, items = make()
-        if dry_run or output:
-            _show(items, output or "yaml")
+        dry_run = after.dry_run != "none"
+        if dry_run or after.output:
+            _show(items, after.output or "yaml")
         if dry_run:
             return 0
-        if detach:
-            if not output:
+        if after.detach:
+            if not after.output:
                 for job in jobs:
                     click.echo(f"workerjob.trireme.dev/{job.name}")
             return 0
         several = len(jobs) > 1
+        write_worker = logs.printer(err=True) if after.worker_logs else None
         return max(
-            job.watch(_say, lambda pod, line: click.echo(f"[{pod}] {line}" if several else line)) for job in jobs
+            job.watch(_say, lambda pod, line: click.echo(f"[{pod}] {line}" if several else line), write_worker)
+            for job in jobs
         )
     except KeyboardInterrupt:
         names = ", ".join(job.name for job in jobs)
-        if names and not dry_run and _keeps_going(names):
+        if names and after.dry_run == "none" and _keeps_going(names):
             click.echo(f"{names} goes on: trireme logs -f {names}", err=True)
             return 130
         if not _take_back(made):
@@ -149,7 +176,7 @@ def _followed(
         return 130
     except SystemExit:
         # TERM, or a terminal that is gone: nobody is there to ask.
-        if not (jobs and detach):
+        if not (jobs and after.detach):
             _take_back(made)
         raise
     except BaseException:

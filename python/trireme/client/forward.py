@@ -30,15 +30,16 @@ class Forward:
         service: name of the Service.
         port: of the Service.
         local: port here; any free one if 0.
+        quiet: whether nothing is told on stderr.
 
     Raises:
         TriremeError: the local port is taken.
     """
 
-    def __init__(self, kube: Kube, service: str, port: int, local: int = 0) -> None:
+    def __init__(self, kube: Kube, service: str, port: int, local: int = 0, quiet: bool = False) -> None:
         self._kube, self._service, self._port = kube, service, port
         self._over = threading.Event()
-        self._telling, self._told = threading.Lock(), False
+        self._telling, self._told = threading.Lock(), quiet
         try:
             self._listener = socket.create_server(("127.0.0.1", local))
         except OSError as error:
@@ -117,7 +118,7 @@ class Forward:
         deadline = time.monotonic() + _HEAL_SECONDS
         while not self._over.is_set() and time.monotonic() < deadline:
             try:
-                pod, port = target(self._kube, self._service, self._port)
+                pod, port = self._target()
                 if found := _opened(self._kube, pod, port):
                     return found
             except (Forbidden, Unauthorized) as error:
@@ -128,11 +129,21 @@ class Forward:
                 self._over.wait(_PAUSE_SECONDS)
         return None
 
+    def _target(self) -> tuple[str, int]:
+        return target(self._kube, self._service, self._port)
+
     def _tell(self, error: TriremeError) -> None:
         with self._telling:
             if not self._told:
                 print(f"error: forward to {self._service}:{self._port}: {error}", file=sys.stderr)
             self._told = True
+
+
+class PodForward(Forward):
+    """A port on 127.0.0.1 that leads to a port of one pod; as a Forward, with the pod's name for a Service's."""
+
+    def _target(self) -> tuple[str, int]:
+        return self._service, self._port
 
 
 def _opened(kube: Kube, pod: str, port: int) -> "socket.socket | None":

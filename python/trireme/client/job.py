@@ -3,7 +3,7 @@
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,15 @@ from trireme.client.kube import AlreadyExists, Kube, NotFound, Object
 from trireme.client.logs import Followers, follow
 from trireme.client.making import Made
 from trireme.client.patience import Patience
+from trireme.client.progress import TasksDone
 from trireme.errors import TooLate, TriremeError
+from trireme.requirements import is_requirement
 
 _POLL_SECONDS = 1.0
 _LAST_LINES_SECONDS = 10.0
+_WORKERS_SECONDS = 1.0
+# The count of tasks is told with all else that changes, and by itself no more often.
+_COUNT_SECONDS = 10.0
 
 
 class JobFailed(TriremeError):
@@ -120,6 +125,14 @@ class Job:
         selector = f"{objects.JOB_LABEL}={self.name},app.kubernetes.io/component=driver"
         return sorted(self.kube.list("pods", selector), key=lambda pod: pod["metadata"]["creationTimestamp"])
 
+    def workers(self) -> list[Object]:
+        """Return the pods of its cluster's workers, those of groups among them."""
+        cluster = self.item.get("status", {}).get("cluster")
+        if not cluster:
+            return []
+        component = "app.kubernetes.io/component in (worker, group-worker)"
+        return self.kube.list("pods", f"app.kubernetes.io/instance={cluster},{component}")
+
     def logs(self, follow_on: bool = False) -> Iterator[str]:
         """Read what its drivers print.
 
@@ -165,12 +178,18 @@ class Job:
             return True
         return False
 
-    def watch(self, say: Callable[[str], None], write: Callable[[str, str], None]) -> int:
+    def watch(
+        self,
+        say: Callable[[str], None],
+        write: Callable[[str, str], None],
+        write_worker: Callable[[str, str], None] | None = None,
+    ) -> int:
         """Follow it to its end, across lost connections.
 
         Args:
             say: told in a line how it fares, whenever that changes.
             write: told the pod's name and a line that its driver printed.
+            write_worker: the same of its cluster's workers; not followed if None.
 
         Returns:
             The driver's exit code.
@@ -179,23 +198,37 @@ class Job:
             TriremeError: it was deleted, or the cluster did not answer for ten minutes.
         """
         followers = Followers(self.kube, write, lambda pod, error: say(f"{pod}: {error}"))
+        workers = Followers(self.kube, write_worker or (lambda *_: None), lambda pod, error: say(f"{pod}: {error}"))
         patience, said, line = Patience(), "", ""
-        while True:
-            code: int | None = None
-            with patience:
-                self.refresh()
-                line = self.progress()
-                followers.add(self.drivers(), "driver")
-                code = self.exit_code() if self.state in ("Complete", "Failed") else None
-            if patience.error:
-                line = f"{patience.error}: trying again"
-            if line != said:
-                say(line)
-                said = line
-            if code is not None:
-                followers.finish(_LAST_LINES_SECONDS)
-                return code
-            time.sleep(_POLL_SECONDS)
+        counting, told, when = _Counting(self), "", 0.0
+        # What a borrowed cluster's workers said before is not about this job.
+        first = {"tailLines": "0"} if "clusterRef" in self.item["spec"] else None
+        try:
+            while True:
+                code: int | None = None
+                with patience:
+                    self.refresh()
+                    line = self.progress()
+                    drivers = self.drivers()
+                    followers.add(drivers, "driver")
+                    if write_worker:
+                        workers.add(self.workers(), "worker", first)
+                        first = None
+                    counting.look(drivers)
+                    code = self.exit_code() if self.state in ("Complete", "Failed") else None
+                if patience.error:
+                    line = f"{patience.error}: trying again"
+                done = counting.words()
+                if line != said or (done != told and time.monotonic() > when + _COUNT_SECONDS):
+                    say(", ".join(filter(None, (line, done))))
+                    said, told, when = line, done, time.monotonic()
+                if code is not None:
+                    followers.finish(_LAST_LINES_SECONDS)
+                    workers.finish(_WORKERS_SECONDS)
+                    return code
+                time.sleep(_POLL_SECONDS)
+        finally:
+            counting.close()
 
     def progress(self) -> str:
         """Return in a line how it fares, and its cluster."""
@@ -226,6 +259,34 @@ class Job:
         return f"<Job {self.name}: {self.state}>"
 
 
+class _Counting:
+    """The tasks that a job has done, while its driver runs."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._tasks: TasksDone | None = None
+
+    def look(self, drivers: list[Object]) -> None:
+        """Begin to count once there is a driver."""
+        name = self._job.item.get("status", {}).get("cluster")
+        if self._tasks or not name or not drivers or self._job.state != "Running":
+            return
+        cluster = self._job.kube.find("workerclusters", name)
+        if cluster:
+            borrowed = "clusterRef" in self._job.item["spec"]
+            self._tasks = TasksDone(self._job.kube, cluster, drivers[-1], borrowed)
+
+    def words(self) -> str:
+        """Return the count in words; empty as long as there is none."""
+        count = self._tasks.count if self._tasks else None
+        return f"{count} tasks done" if count else ""
+
+    def close(self) -> None:
+        """Count no more."""
+        if self._tasks:
+            self._tasks.close()
+
+
 def cluster_progress(cluster: Object) -> str:
     """Return in a few words how a cluster fares."""
     status = cluster.get("status", {})
@@ -248,6 +309,8 @@ def create(
     args: Sequence[str] = (),
     files: Sequence[Path] = (),
     more: Object | None = None,
+    requirements: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
     dry_run: bool = False,
     made: Made | None = None,
 ) -> tuple[Job, list[Object]]:
@@ -265,6 +328,8 @@ def create(
         args: of the script.
         files: further files that go along.
         more: further fields of the job's spec.
+        requirements: packages that driver and workers install at their start.
+        labels: of the job.
         dry_run: have the server check it all, and create nothing.
         made: where what is made is noted, for callers who may take it back.
 
@@ -274,7 +339,7 @@ def create(
     Raises:
         TriremeError: the name is taken, something is invalid, or may not be made.
     """
-    job, config = wanted(kube, script, name, cluster, borrowed, driver, args, files, more)
+    job, config = wanted(kube, script, name, cluster, borrowed, driver, args, files, more, requirements, labels)
     if borrowed and kube.find("workerclusters", borrowed) is None:
         raise NotFound(
             f"there is no WorkerCluster {borrowed} in namespace {kube.namespace}: create it, or leave out --cluster"
@@ -302,12 +367,23 @@ def wanted(
     args: Sequence[str],
     files: Sequence[Path],
     more: Object | None,
+    requirements: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
 ) -> tuple[Object, Object]:
     """Return the WorkerJob and the ConfigMap that `create` makes.
 
     Raises:
-        TriremeError: a file is missing, has a syntax error, or is too large.
+        TriremeError: a file is missing, has a syntax error, or is too large; or there are requirements for a cluster
+            whose workers run already.
     """
+    if requirements and borrowed:
+        raise TriremeError(
+            f"requirements are for a cluster of the job's own: the workers of {borrowed} run already, and take no"
+            " packages: give that cluster an image that has them"
+        )
+    for text in requirements:
+        if not is_requirement(text):
+            raise TriremeError(f"requirement {text!r} names no package, such as polars>=1", 2)
     try:
         text = script.read_text()
         apps = [cluster["celery"]["app"].partition(":")[0]] if cluster and "celery" in cluster else []
@@ -319,10 +395,13 @@ def wanted(
         raise TriremeError(
             f"{getattr(error, 'filename', None) or script}: {getattr(error, 'strerror', error)}"
         ) from None
-    config = objects.config_map(name, kube.namespace, text, own, extra)
+    pip = {one["name"]: one["value"] for one in (driver or {}).get("env", []) if one["name"].startswith("PIP_")}
+    config = objects.config_map(name, kube.namespace, text, own, extra, requirements, pip)
     job = objects.worker_job(
         name, kube.namespace, cluster, borrowed, driver or {}, args, any("/" in path for path in own), more or {}
     )
+    if labels:
+        job["metadata"]["labels"] = dict(labels)
     return job, config
 
 
@@ -344,6 +423,7 @@ def submit(
     app: str | None = None,
     files: Sequence[str | Path] = (),
     env: dict[str, str] | None = None,
+    requirements: Sequence[str] = (),
     driver_cpu: str = "1",
     driver_memory: str = "1Gi",
     timeout: int | None = None,
@@ -366,6 +446,7 @@ def submit(
         app: the Celery application, as for `celery -A`.
         files: further files that go along.
         env: variables of driver and workers.
+        requirements: packages that they install at their start, as pip takes them; by PIP_INDEX_URL and others of env.
         driver_cpu: limit of the driver.
         driver_memory: limit of the driver.
         timeout: seconds that the driver may take.
@@ -398,6 +479,7 @@ def submit(
         driver=driver,
         args=args,
         files=[Path(file) for file in files],
+        requirements=requirements,
         more={
             "ttlSecondsAfterFinished": objects.KEEP_SECONDS,
             **({"activeDeadlineSeconds": timeout} if timeout else {}),

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 
@@ -124,7 +125,8 @@ class Followers:
                 self._fail(pod, error)
 
     def finish(self, seconds: float) -> None:
-        """Wait for the rest of what they say, and stop."""
+        """Wait some seconds for the rest of what they say, and stop."""
+        deadline = time.monotonic() + seconds
         for thread in self._threads.values():
-            thread.join(seconds)
+            thread.join(max(0.0, deadline - time.monotonic()))
         self._over.set()

@@ -3,12 +3,14 @@
 import ast
 import base64
 import io
+import json
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from trireme import requirements as installing
 from trireme.errors import TriremeError
 
 Object = dict[str, Any]
@@ -101,8 +103,25 @@ def job_name(script: Path) -> str:
     return name if name[:1].isalpha() else f"job-{name}".strip("-")
 
 
-def config_map(name: str, namespace: str, script: str, own: Mapping[str, bytes], files: Mapping[str, bytes]) -> Object:
+def config_map(
+    name: str,
+    namespace: str,
+    script: str,
+    own: Mapping[str, bytes],
+    files: Mapping[str, bytes],
+    requirements: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Object:
     """Return the ConfigMap with a script as main.py, its modules and further files as they are, packages in an archive.
+
+    Args:
+        name: of the job.
+        namespace: where.
+        script: the program.
+        own: its modules.
+        files: further files.
+        requirements: packages that every Python of the cluster installs, and of the driver.
+        variables: pip's.
 
     Raises:
         TriremeError: all that is too large.
@@ -110,9 +129,19 @@ def config_map(name: str, namespace: str, script: str, own: Mapping[str, bytes],
     plain = {path: content for path, content in own.items() if "/" not in path}
     packages = {path: content for path, content in own.items() if "/" in path}
     binary = {**plain, **files}
+    # Python runs this at its start, from where workers have their code.
+    at_start = ""
     if packages:
-        # A ConfigMap has no folders. Python runs this at its start, from where workers have their code.
-        binary |= {MODULES: zipped(packages), "sitecustomize.py": _ADD_MODULES.encode()}
+        # A ConfigMap has no folders.
+        binary[MODULES] = zipped(packages)
+        at_start = _ADD_MODULES
+    if requirements:
+        wanted = {"requirements": [*requirements], "variables": dict(variables or {})}
+        binary["trireme_requirements.py"] = Path(installing.__file__).read_bytes()
+        binary[installing.WANTED] = json.dumps(wanted).encode()
+        at_start += "\nimport trireme_requirements\n\ntrireme_requirements.activate()\n"
+    if at_start:
+        binary["sitecustomize.py"] = at_start.encode()
     size = len(script.encode()) + sum(map(len, binary.values()))
     if size > MAX_BYTES:
         sizes = {"the script": len(script.encode()), **{key: len(data) for key, data in binary.items()}}

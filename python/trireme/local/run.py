@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from trireme.errors import TriremeError
 from trireme.local import engines, limits
 from trireme.local.processes import Processes, end
 from trireme.local.work import Work
+from trireme.requirements import CannotInstall, install
 from trireme.signals import deferred, terminable, uninterrupted
 
 _POLL_SECONDS = 0.1
@@ -44,7 +45,10 @@ def run(work: Work, say: Callable[[str], None] = lambda _: None) -> int:
         program = work.script.parent if work.script else _write(folder / "script", work.program)
         # Workers import what stands beside the script, as they do where it goes along to them.
         code = program if work.script else _write(folder / "code", work.code)
-        env = {**os.environ, **_python_path(code), "PYTHONUNBUFFERED": "1"}
+        if work.requirements:
+            say(f"{work.name}: installing {' '.join(work.requirements)}")
+        also = _installed(work.requirements, folder / "requirements", work.env)
+        env = {**os.environ, **_python_path(code, also), "PYTHONUNBUFFERED": "1"}
         with Processes(folder) as processes:
             shared = engines.start(work, workers, folder, {**env, **work.worker_env}, processes)
             command = [*work.command] if work.command else [sys.executable, str(work.script or program / "main.py")]
@@ -105,9 +109,19 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> Path:
     return folder
 
 
-def _python_path(folder: Path) -> dict[str, str]:
+def _python_path(folder: Path, also: Sequence[Path]) -> dict[str, str]:
     given = os.environ.get("PYTHONPATH")
-    return {"PYTHONPATH": os.pathsep.join([str(folder), *([given] if given else [])])}
+    return {"PYTHONPATH": os.pathsep.join([str(folder), *([given] if given else []), *map(str, also)])}
+
+
+def _installed(requirements: Sequence[str], folder: Path, env: Mapping[str, str]) -> list[Path]:
+    """Return where packages are found, which are gone when the run is over."""
+    if not requirements:
+        return []
+    try:
+        return [install([*requirements], folder, {name: env[name] for name in env if name.startswith("PIP_")})]
+    except CannotInstall as error:
+        raise TriremeError(str(error)) from None
 
 
 @contextmanager

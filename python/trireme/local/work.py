@@ -27,6 +27,7 @@ class Work:
         driver_memory: the driver's memory limit as written, if it has one.
         deadline: seconds that the driver may take.
         script: a program that is run where it is, instead of files.
+        requirements: packages that are installed for it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Work:
     driver_memory: str | None = None
     deadline: float | None = None
     script: Path | None = None
+    requirements: Sequence[str] = ()
 
     @property
     def engine(self) -> str:

@@ -147,6 +147,9 @@ def test_files_that_are_refused_take_the_job_with_them(trireme, script, server):
         ("print(1)", ["--engine=dask", "--env=A"], "--env: 'A' is not of the form NAME=VALUE"),
         ("print(1)", ["--engine=dask", "--file=gone.csv"], "gone.csv: No such file or directory"),
         ("import lost\n", ["--engine=dask"], "lost.py: invalid syntax"),
+        ("print(1)", ["--engine=dask", "--requirement=-e ."], "--requirement: '-e .' names no package, such as"),
+        ("print(1)", ["--cluster=numbers", "--requirement=polars"], "give that cluster an image that has the packages"),
+        ("print(1)", ["--engine=dask", "--labels=a"], "--labels: 'a' is not of the form KEY=VALUE"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_asked(trireme, server, tmp_path, text, words, message):

@@ -15,7 +15,7 @@ from trireme.cli.run import Wanted
 from trireme.client import cluster as client_cluster
 from trireme.client import job as client_job
 from trireme.client import logs as client_logs
-from trireme.client import making, patience
+from trireme.client import making, patience, progress
 from trireme.client.cluster import Cluster
 from trireme.client.job import Job, JobFailed, create
 from trireme.client.job import submit as submit_script
@@ -371,8 +371,7 @@ def manifest(server, tmp_path, monkeypatch):
     (tmp_path / "job.yaml").write_text(MANIFEST)
 
     def call(**more):
-        options = {"detach": False, "dry_run": "none", "output": None, **more}
-        return submit.manifest(Place(server.kubeconfig), str(tmp_path / "job.yaml"), **options)
+        return submit.manifest(Place(server.kubeconfig), str(tmp_path / "job.yaml"), submit.After(**more))
 
     return call
 
@@ -440,7 +439,7 @@ def test_ctrl_c_just_after_a_scripts_job_is_made(server, tmp_path, monkeypatch):
     monkeypatch.setattr(submit, "_show", interrupted)
     (tmp_path / "job.py").write_text("")
     wanted = Wanted(tmp_path / "job.py", (), "mean", True, None, {"engine": "dask"}, {}, ())
-    assert submit.script(Place(server.kubeconfig), wanted, None, False, "none", "name") == 130
+    assert submit.script(Place(server.kubeconfig), wanted, None, submit.After(output="name")) == 130
     assert deleted(server) == ["mean"]
 
 
@@ -582,3 +581,101 @@ def test_a_celery_application_gets_the_settings_of_its_workers(server, monkeypat
     found = Cluster.of(server.kube, "sums").celery(mine).conf
     assert (found.task_default_queue_type, found.task_acks_late, found.task_default_queue) == ("quorum", False, "sums")
     assert found.broker_url == "amqp://127.0.0.1:1//"
+
+
+def test_labels_of_a_scripts_job_and_what_a_borrowed_cluster_lacks(server, tmp_path, capsys):
+    sent = {}
+    server.say("GET", f"{CLUSTERS}/sums", {"metadata": {"name": "sums"}, "spec": {"engine": "dask"}})
+    server.say("POST", JOB.removesuffix("/mean"), lambda _, item: sent.update(item) or item)
+    server.say("POST", FILES.removesuffix("/files"), {})
+    (tmp_path / "helper.py").write_text("")
+    (tmp_path / "job.py").write_text("import helper\n")
+    words = [
+        "run",
+        str(tmp_path / "job.py"),
+        "--cluster=sums",
+        "--labels=team=a,kind=b",
+        "--dry-run=server",
+        "-o",
+        "name",
+    ]
+    server.say("POST", FILES.removesuffix("/files"), lambda _, item: item)
+    assert main.run([*words, f"--kubeconfig={server.kubeconfig}"]) == 0
+    assert sent["metadata"]["labels"] == {"team": "a", "kind": "b"}
+    assert "helper.py: for the driver alone, the workers of sums do not get what goes along" in capsys.readouterr().err
+
+
+def worker_of(cluster):
+    return {"metadata": {"name": f"{cluster}-worker-1"}, "status": {"phase": "Running"}}
+
+
+def test_workers_logs_and_tasks_done_are_told_beside_the_drivers(server, monkeypatch):
+    before = []
+
+    def count(self, stack):
+        before.append(self._before)
+        return lambda: 5
+
+    monkeypatch.setattr(progress.TasksDone, "_dask", count)
+    monkeypatch.setattr(client_job, "_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(client_job, "_COUNT_SECONDS", 0.0)
+    said, written = [], []
+
+    def running(*_):
+        """Until all has been told."""
+        over = any("tasks done" in text for text in said) and len(written) > 1
+        state = job("Complete") if over else job("Running")
+        return {**state, "spec": {"clusterTemplate": {}}, "status": {**state["status"], "cluster": "sums"}}
+
+    def pods(query, _):
+        return {"items": [worker_of("sums") if "group-worker" in query["labelSelector"] else pod()]}
+
+    server.say("GET", JOB, running)
+    server.say("GET", f"{CLUSTERS}/sums", {"metadata": {"name": "sums"}, "spec": {"engine": "dask"}})
+    server.say("GET", PODS, pods)
+    server.say("GET", LOG, line(1, "hello"))
+    server.say("GET", f"{PODS}/sums-worker-1/log", line(1, "working"))
+    for name in ("mean-driver-1", "sums-worker-1"):
+        server.say("GET", f"{PODS}/{name}", pod("Succeeded"))
+    found = Job(server.kube, running())
+    writes = (lambda _, text: written.append(text), lambda name, text: written.append(f"{name} {text}"))
+    assert found.watch(said.append, *writes) == 0
+    assert sorted(written) == ["hello", "sums-worker-1 working"]
+    assert "mean: Running, 0/1 workers, 5 tasks done" in said
+    assert before == [0]
+
+
+def test_tasks_of_others_are_not_counted(server, monkeypatch):
+    counts, over = [41, 42, 40], threading.Event()
+
+    def ask():
+        if counts:
+            return counts.pop()
+        over.set()
+        raise ConnectionLost("no answer")
+
+    monkeypatch.setattr(progress, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(progress.TasksDone, "_celery", lambda *_: ask)
+    done = progress.TasksDone(server.kube, {"spec": {"engine": "celery"}}, {}, borrowed=True)
+    assert over.wait(20)
+    done.close()
+    assert done.count == 2
+
+
+DASK_PAGE = """\
+# TYPE dask_scheduler_prefix_state_totals_total counter
+dask_scheduler_prefix_state_totals_total{state="memory",task_prefix_name="inc"} 5.0
+dask_scheduler_prefix_state_totals_total{task_prefix_name="sum",state="memory"} 2.0
+dask_scheduler_prefix_state_totals_total{state="processing",task_prefix_name="inc"} 7.0
+"""
+SPARK_PAGE = """\
+metrics_executor_completedTasks_total{application_id="a", application_name="b", executor_id="0"} 11
+metrics_executor_completedTasks_total{application_id="a", application_name="b", executor_id="driver"} 0
+metrics_executor_failedTasks_total{application_id="a", application_name="b", executor_id="0"} 3
+"""
+
+
+def test_what_engines_tell_of_tasks():
+    assert progress.summed(progress._DASK, DASK_PAGE) == 7
+    assert progress.summed(progress._SPARK, SPARK_PAGE) == 11
+    assert progress.celery_done([{"total": {"add": 4, "mul": 2}}, {"total": {"add": 1}}], 2) == 5
