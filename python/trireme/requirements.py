@@ -12,7 +12,6 @@ import site
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -50,6 +49,8 @@ def install(requirements: "list[str]", folder: Path, variables: "dict[str, str] 
     Raises:
         CannotInstall: pip's last lines.
     """
+    from importlib.metadata import distributions
+
     folder.mkdir(parents=True)
     constraints = folder / "constraints.txt"
     installed = {one.metadata["Name"]: one.version for one in distributions() if one.metadata["Name"]}

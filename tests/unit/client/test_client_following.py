@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import sys
 import threading
 
 import pytest
@@ -376,7 +377,7 @@ def manifest(server, tmp_path, monkeypatch):
     return call
 
 
-def interrupted(*_):
+def interrupted(*_, **__):
     raise KeyboardInterrupt
 
 
@@ -679,3 +680,42 @@ def test_what_engines_tell_of_tasks():
     assert progress.summed(progress._DASK, DASK_PAGE) == 7
     assert progress.summed(progress._SPARK, SPARK_PAGE) == 11
     assert progress.celery_done([{"total": {"add": 4, "mul": 2}}, {"total": {"add": 1}}], 2) == 5
+
+
+class Terminal:
+    """Somebody who can be asked."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("answer", "left", "told"),
+    [
+        (True, ["mean", "files"], "mean stopped and deleted"),
+        (False, [], "mean goes on: trireme logs -f mean"),
+        (KeyboardInterrupt, ["mean", "files"], "mean stopped and deleted"),
+    ],
+)
+def test_ctrl_c_asks_once(server, manifest, monkeypatch, capsys, answer, left, told):
+    def confirm(question, **_):
+        assert question == "Stop mean and delete it?"
+        if answer is KeyboardInterrupt:
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr(Job, "watch", interrupted)
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(submit.click, "confirm", confirm)
+    assert manifest() == 130
+    assert deleted(server) == left
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("run", "-f"), ("logs", "mean", "-f"), ("top", "-w"), ("doctor",), ("ui", "sums")])
+def test_ctrl_c_before_the_cluster_has_answered(server, tmp_path, monkeypatch, words):
+    (tmp_path / "job.yaml").write_text(MANIFEST)
+    monkeypatch.setattr(Kube, "request", interrupted)
+    more = [str(tmp_path / "job.yaml")] if words[0] == "run" else []
+    assert main.run([*words, *more, f"--kubeconfig={server.kubeconfig}"]) == (0 if words[0] == "top" else 130)
+    assert deleted(server) == []
