@@ -45,7 +45,7 @@ def logs(
 
     Each line begins with its pod, in a colour of its own. Following jobs ends with them.
     """
-    from trireme.client.logs import Followers
+    from trireme.client.logs import Followers, containers
     from trireme.client.patience import Patience
 
     if (name is None) == (selector is None):
@@ -110,14 +110,6 @@ def _all_pods(kube: Any, found: list[tuple[str, Any]]) -> list[dict[str, Any]]:
     return [*pods.values()]
 
 
-def containers(pod: dict[str, Any]) -> list[str]:
-    """Return the names of a pod's containers that do the work: called as its component, with a number if several."""
-    component = pod["metadata"]["labels"].get("app.kubernetes.io/component", "").removeprefix("group-")
-    names = [str(one["name"]) for one in pod["spec"]["containers"]]
-    working = [name for name in names if re.fullmatch(rf"{re.escape(component)}(-\d+)?", name)]
-    return working or names[:1]
-
-
 def _pods(kube: Any, name: str, job: Any) -> list[dict[str, Any]]:
     cluster = job.item.get("status", {}).get("cluster", name) if job else name
     own = job is None or "clusterTemplate" in job.item["spec"]
@@ -134,7 +126,7 @@ def _pods(kube: Any, name: str, job: Any) -> list[dict[str, Any]]:
 
 def together(kube: Any, pods: list[dict[str, Any]], query: dict[str, str]) -> list[tuple[str, str]]:
     """Return pods' lines in the order in which they were printed; `query` is the API's, of which of them."""
-    from trireme.client.logs import Moment, stamped
+    from trireme.client.logs import Moment, containers, stamped
     from trireme.errors import TriremeError
 
     found: list[tuple[Moment, str, str]] = []

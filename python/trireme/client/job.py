@@ -10,7 +10,7 @@ from typing import Any
 
 from trireme.client import objects
 from trireme.client.kube import AlreadyExists, Kube, NotFound, Object
-from trireme.client.logs import Followers, follow
+from trireme.client.logs import Followers, containers, follow
 from trireme.client.making import Made
 from trireme.client.patience import Patience
 from trireme.client.progress import TasksDone
@@ -212,7 +212,9 @@ class Job:
                     drivers = self.drivers()
                     followers.add(drivers, "driver")
                     if write_worker:
-                        workers.add(self.workers(), "worker", first)
+                        for pod in self.workers():
+                            for container in containers(pod):
+                                workers.add([pod], container, first)
                         first = None
                     counting.look(drivers)
                     code = self.exit_code() if self.state in ("Complete", "Failed") else None

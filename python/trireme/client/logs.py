@@ -90,6 +90,14 @@ def _has_ended(kube: Kube, pod: str) -> bool:
     return found is None or found.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
+def containers(pod: Object) -> list[str]:
+    """Return the names of a pod's containers that do the work: called as its component, with a number if several."""
+    component = pod["metadata"]["labels"].get("app.kubernetes.io/component", "").removeprefix("group-")
+    names = [str(one["name"]) for one in pod["spec"]["containers"]]
+    working = [name for name in names if re.fullmatch(rf"{re.escape(component)}(-\d+)?", name)]
+    return working or names[:1]
+
+
 class Followers:
     """Follows several pods at once, each in a thread of its own.
 

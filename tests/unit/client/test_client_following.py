@@ -494,7 +494,8 @@ def test_patience_with_a_log_has_an_end(server, monkeypatch, broken):
 )
 def test_whose_lines_a_pod_has(component, names, working):
     metadata = {"labels": {"app.kubernetes.io/component": component} if component else {}}
-    assert cli_logs.containers({"metadata": metadata, "spec": {"containers": [{"name": n} for n in names]}}) == working
+    spec = {"containers": [{"name": name} for name in names]}
+    assert client_logs.containers({"metadata": metadata, "spec": spec}) == working
 
 
 def driver_of(name):
@@ -607,7 +608,9 @@ def test_labels_of_a_scripts_job_and_what_a_borrowed_cluster_lacks(server, tmp_p
 
 
 def worker_of(cluster):
-    return {"metadata": {"name": f"{cluster}-worker-1"}, "status": {"phase": "Running"}}
+    labels = {"app.kubernetes.io/component": "worker"}
+    spec = {"containers": [{"name": "worker"}]}
+    return {"metadata": {"name": f"{cluster}-worker-1", "labels": labels}, "spec": spec, "status": {"phase": "Running"}}
 
 
 def test_workers_logs_and_tasks_done_are_told_beside_the_drivers(server, monkeypatch):
