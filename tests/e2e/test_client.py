@@ -11,6 +11,7 @@ import sys
 import urllib.request
 import uuid
 import zipfile
+from pathlib import Path
 
 import pytest
 from reader import Reader, kubeconfig
@@ -302,3 +303,13 @@ def test_no_rights_are_named(kubectl, tmp_path):
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"no right to create workerjobs in namespace {kubectl.namespace}: ask for a Role" in done.stderr
+
+
+def test_kubectl_completes(kubectl, numbers, tmp_path):
+    """By the command that kubectl looks for beside the plugin's; with the names of what is there."""
+    (tmp_path / "config").write_text(json.dumps(kubeconfig(kubectl)))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "KUBECONFIG": str(tmp_path / "config"), "PATH": path}
+    words = ["kubectl", "__complete", "trireme", "ui", "num"]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["numbers", ":4"], done.stderr
