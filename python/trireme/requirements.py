@@ -70,7 +70,8 @@ def install(requirements: "list[str]", folder: Path, variables: "dict[str, str] 
         said = "\n".join((done.stderr + done.stdout).strip().splitlines()[-12:])
         raise CannotInstall(
             f"{' '.join(requirements)} can't be installed:\n{said}\n"
-            "What is installed already stays as it is: for other versions of that, use an image of your own"
+            "What is installed already stays as it is: for other versions of that, use an image, or an environment,"
+            " of your own"
         )
     return next(iter(sorted(folder.glob("lib*/python*/site-packages"))), folder)
 

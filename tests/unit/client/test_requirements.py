@@ -69,7 +69,7 @@ def test_what_cannot_be_installed_ends_the_process(python, index, tmp_path, requ
     done = subprocess.run([python, "-c", "print('ran')"], env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: {requirement} can't be installed:\n")
-    assert "use an image of your own" in done.stderr
+    assert "use an image, or an environment, of your own" in done.stderr
 
 
 def test_an_image_without_pip_is_told_of(index, tmp_path):
