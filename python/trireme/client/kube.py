@@ -82,9 +82,9 @@ class Kube:
                 found, self.context = chosen["context"].get("namespace"), f"context {chosen['name']}"
         self.namespace: str = namespace or found or "default"
 
-    def path(self, plural: str, name: str = "", sub: str = "") -> str:
-        """Return where objects of a kind are, or one of them."""
-        where = "" if plural in _CLUSTER_WIDE else f"/namespaces/{self.namespace}"
+    def path(self, plural: str, name: str = "", sub: str = "", everywhere: bool = False) -> str:
+        """Return where objects of a kind are, or one of them; those of all namespaces if `everywhere`."""
+        where = "" if everywhere or plural in _CLUSTER_WIDE else f"/namespaces/{self.namespace}"
         parts = [f"{_GROUPS.get(plural, '/api/v1')}{where}/{plural}", name, sub]
         return "/".join(part for part in parts if part)
 
@@ -104,9 +104,10 @@ class Kube:
         except NotFound:
             return None
 
-    def list(self, plural: str, selector: str = "") -> list[Object]:
-        """Read the objects of a kind that have some labels."""
-        found: list[Object] = self.request("GET", self.path(plural), labelSelector=selector)["items"]
+    def list(self, plural: str, selector: str = "", everywhere: bool = False) -> list[Object]:
+        """Read the objects of a kind that have some labels; of all namespaces if `everywhere`."""
+        path = self.path(plural, everywhere=everywhere)
+        found: list[Object] = self.request("GET", path, labelSelector=selector)["items"]
         return found
 
     def create(self, plural: str, item: Object, dry_run: bool = False) -> Object:

@@ -722,3 +722,24 @@ def test_ctrl_c_before_the_cluster_has_answered(server, tmp_path, monkeypatch, w
     more = [str(tmp_path / "job.yaml")] if words[0] == "run" else []
     assert main.run([*words, *more, f"--kubeconfig={server.kubeconfig}"]) == (0 if words[0] == "top" else 130)
     assert deleted(server) == []
+
+
+def test_top_of_all_namespaces(server, capsys):
+    clusters = [
+        {"metadata": {"name": "sums", "namespace": name}, "spec": {"engine": "dask"}} for name in ("team", "other")
+    ]
+    labels = {"app.kubernetes.io/instance": "sums"}
+    used = {
+        "metadata": {"namespace": "other", "labels": labels},
+        "containers": [{"usage": {"cpu": "250m", "memory": "3Mi"}}],
+    }
+    server.say("GET", "/apis/trireme.dev/v1alpha1/workerclusters", {"items": clusters})
+    server.say("GET", "/apis/metrics.k8s.io/v1beta1/pods", {"items": [used]})
+    assert main.run(["top", "-A", f"--kubeconfig={server.kubeconfig}"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][:2] == ["NAMESPACE", "NAME"]
+    assert [line[:6] for line in lines[1:]] == [
+        ["team", "sums", "dask", "0/1", "-", "-"],
+        ["other", "sums", "dask", "0/1", "0.25", "3Mi"],
+    ]
+    assert main.run(["top", "-A", "sums", f"--kubeconfig={server.kubeconfig}"]) == 2
