@@ -75,7 +75,7 @@ check: python3 ## Lint, types, generated files, unit tests; needs no cluster
 
 .PHONY: test
 test: check cluster-up ## Everything: check, then integration and end-to-end tests on the cluster
-	$(RUN) pytest tests/integration --numprocesses=4 --durations=10
+	$(RUN) pytest tests/integration --numprocesses=4 --dist=worksteal --durations=10
 	$(RUN) pytest tests/e2e --durations=40
 
 .PHONY: format
