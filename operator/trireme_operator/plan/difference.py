@@ -7,8 +7,10 @@ from typing import Any
 from trireme_operator import quantity
 from trireme_operator.api import APPLIED_ANNOTATION, Object
 
-# Maps of nothing but quantities, in which the API server adds no key of its own.
+# Maps of nothing but quantities, which the API server may write in other words.
 _OF_QUANTITIES = {"limits", "requests"}
+# Maps in which the API server adds no key of its own, and one that somebody else added changes what all of it means.
+_WHOLE = {*_OF_QUANTITIES, "data", "matchLabels", "nodeSelector", "selector"}
 
 
 def sealed(item: Object) -> Object:
@@ -21,27 +23,28 @@ def sealed(item: Object) -> Object:
     return {**item, "metadata": {**item["metadata"], "annotations": annotations}}
 
 
-def holds(wanted: Any, found: Any, quantities: bool = False) -> bool:
+def holds(wanted: Any, found: Any, within: str = "") -> bool:
     """Tell whether all that is wanted is found; keys that the API server or others added do not count, items do.
 
     Args:
         wanted: what there should be.
         found: what there is.
-        quantities: whether these are limits or requests, which the API server may write in other words.
+        within: key of the map that these are, or are in.
     """
     if isinstance(wanted, dict):
         if not isinstance(found, dict):
             return not wanted and found is None
-        if quantities and wanted.keys() != found.keys():
+        if within in _WHOLE and wanted.keys() != found.keys():
             return False
-        return all(holds(value, found.get(key), key in _OF_QUANTITIES or quantities) for key, value in wanted.items())
+        quantities = within in _OF_QUANTITIES
+        return all(holds(value, found.get(key), within if quantities else key) for key, value in wanted.items())
     if isinstance(wanted, list):
         if not isinstance(found, list):
             return not wanted and found is None
         return len(wanted) == len(found) and all(map(holds, wanted, found))
     if isinstance(wanted, str) and not wanted:
         return found in (None, "")
-    if quantities and wanted != found:
+    if within in _OF_QUANTITIES and wanted != found:
         return _same_quantity(wanted, found)
     return bool(wanted == found)
 
@@ -58,18 +61,18 @@ def must_apply(wanted: Object, found: Object | None) -> bool:
     return found is None or not holds(wanted, found)
 
 
-def correction(wanted: Object, found: Object, quantities: bool = False) -> Object:
+def correction(wanted: Object, found: Object, within: str = "") -> Object:
     """Return the merge patch for what does not hold; lists in it are whole, so that what was added to them goes."""
     patch: Object = {}
     for key, value in wanted.items():
         there = found.get(key)
         if isinstance(value, dict) and isinstance(there, dict):
-            below = correction(value, there, key in _OF_QUANTITIES)
-            if key in _OF_QUANTITIES:
+            below = correction(value, there, key)
+            if key in _WHOLE:
                 below.update({name: None for name in there if name not in value})
             if below:
                 patch[key] = below
-        elif not holds(value, there, quantities):
+        elif not holds(value, there, within if within in _OF_QUANTITIES else key):
             patch[key] = value
     return patch
 

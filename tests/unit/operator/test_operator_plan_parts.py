@@ -132,6 +132,15 @@ DIFFERS = [
     # A limit that was added, or that is to go, is a limit.
     ({"limits": {"cpu": "1"}}, {"limits": {"cpu": "1", "memory": "1Gi"}}),
     ({"limits": {}}, {"limits": {"memory": "1Gi"}}),
+    # What somebody added to one of these changes what it selects, or says.
+    *(
+        ({name: {"a": "b"}}, {name: {"a": "b", "c": "d"}})
+        for name in ("data", "matchLabels", "nodeSelector", "selector")
+    ),
+    (
+        {"spec": {"selector": {"matchLabels": {"a": "b"}}}},
+        {"spec": {"selector": {"matchLabels": {"a": "b", "c": "d"}}}},
+    ),
     ([{"requests": {"cpu": "1"}}], [{"requests": {"cpu": "1", "gpu": 1}}]),
 ]
 
@@ -189,6 +198,8 @@ def test_an_object_is_sealed_with_all_that_is_in_it() -> None:
         ({"a": [{"b": 1}], "c": 1}, {"a": [{"b": 1, "default": 2}], "c": 1}, {}),
         ({"a": [{"b": 1}]}, {"a": [{"b": 1, "default": 2}, {"b": 3}]}, {"a": [{"b": 1}]}),
         ({"a": {}, "b": "", "c": []}, {}, {}),
+        ({"selector": {"a": "b"}}, {"selector": {"a": "b", "c": "d"}}, {"selector": {"c": None}}),
+        ({"data": {"a": "b"}}, {"data": {"a": "x", "c": "d"}}, {"data": {"a": "b", "c": None}}),
         # Of limits and requests, all that is not wanted goes, and other words for the same stay.
         ({"limits": {"cpu": "1"}}, {"limits": {"cpu": "1000m", "memory": "9Gi"}}, {"limits": {"memory": None}}),
     ],
