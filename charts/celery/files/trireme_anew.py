@@ -30,7 +30,7 @@ def queues(consumer: Any) -> dict[str, str]:
 
 
 def handed_back_before(requests: Iterable[Any]) -> list[Any]:
-    """Return those of the running tasks' requests that go back to RabbitMQ, and have come back from a worker before."""
+    """Return those of a worker's requests that go back to RabbitMQ, and have come back from a worker before."""
     return [
         request
         for request in requests

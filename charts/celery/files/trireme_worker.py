@@ -68,9 +68,11 @@ def look_after_what_is_stopped(consumer: Consumer) -> None:
         queues.update(trireme_anew.queues(consumer))
 
     def tell_and_cancel() -> None:
-        running = [request for request in state.active_requests if request.id not in state.successful_requests]
         tell(TOLD, *left_behind(state.active_requests, state.successful_requests))
-        again = trireme_anew.handed_back_before(running) if queues else []
+        # Those, too, of which it was not heard yet that they have begun.
+        held = {*state.reserved_requests, *state.active_requests}
+        unfinished = [request for request in held if request.id not in state.successful_requests]
+        again = trireme_anew.handed_back_before(unfinished) if queues else []
         try:
             cancel()
         finally:
