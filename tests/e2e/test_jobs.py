@@ -12,7 +12,7 @@ SAMPLES = TOP / "manifests" / "samples" / "jobs"
 SMALL = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "20m", "memory": "64Mi"}}
 BROKER = {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "20m"}}
 SLOT = "trireme.dev/e2e-slot"
-"""A resource of one node alone, of which there is one."""
+"""A resource of one node alone, of which there are two."""
 NODE = "trireme-worker"
 # The first driver waits until it is ended; what the broker holds tells the next one that it is not the first.
 WAITS = """
@@ -21,6 +21,21 @@ attempts = redis.Redis.from_url(os.environ["CELERY_BROKER_URL"]).incr(os.environ
 print("attempt", attempts)
 if attempts == 1:
     threading.Event().wait()
+"""
+
+
+# The same of a task, whose worker is taken from it.
+HOLD = """
+import os, threading, redis
+from celery import Celery
+app = Celery("tasks")
+
+@app.task
+def hold():
+    times = redis.Redis.from_url(os.environ["CELERY_BROKER_URL"]).incr("holds")
+    if times == 1:
+        threading.Event().wait()
+    return f"run {times}"
 """
 
 
@@ -146,19 +161,32 @@ with Client() as client:
     until(lambda: not kubectl("get", "wc", "--output=name").strip())
 
 
-def test_a_job_survives_that_its_driver_is_preempted(shared):
-    """The driver has the only slot there is, until a pod of a higher priority wants it."""
+def test_a_job_survives_that_its_driver_is_preempted_and_a_task_that_its_worker_is(shared):
+    """Driver and worker have the only slots there are, until a pod of a higher priority wants both."""
     names = {level: f"{shared.namespace}-{level}" for level in ("low", "high")}
     try:
         for value, (_, name) in enumerate(names.items(), start=1):
             run("kubectl", f"--context={CONTEXT}", "create", "priorityclass", name, f"--value={value}")
         path = SLOT.replace("/", "~1")
-        patch = [{"op": "add", "path": f"/status/{kind}/{path}", "value": "1"} for kind in ("capacity", "allocatable")]
+        patch = [{"op": "add", "path": f"/status/{kind}/{path}", "value": "2"} for kind in ("capacity", "allocatable")]
         shared("patch", "node", NODE, "--subresource=status", "--type=json", f"--patch={json.dumps(patch)}")
         slot = {**SMALL, "limits": {**SMALL["limits"], SLOT: "1"}}
         driver = {"script": WAITS, "resources": slot, "priorityClassName": names["low"]}
-        shared.apply(job("preempted", driver))
+        shared("create", "configmap", "hold", f"--from-literal=tasks.py={HOLD}")
+        group = {
+            "clusterRef": {"name": "tasks"},
+            "replicas": 1,
+            "resources": slot,
+            "drainSeconds": 5,
+            "code": {"configMap": "hold"},
+            "celery": {"queues": ["held"]},
+            "values": {"priorityClassName": names["low"]},
+        }
+        send = "from celery import Celery; print(Celery().send_task('tasks.hold', queue='held').get(timeout=240))"
+        shared.apply(job("preempted", driver), resource("WorkerGroup", "holders", group), job("held", {"script": send}))
         pod = driver_of(shared, "preempted")
+        times = ("exec", "tasks-broker-0", "--", "redis-cli", "get", "holds")
+        until(lambda: shared(*times).strip() == "1", seconds=90)
         urgent = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -173,7 +201,7 @@ def test_a_job_survives_that_its_driver_is_preempted(shared):
                         "image": "trireme/celery:dev",
                         "imagePullPolicy": "IfNotPresent",
                         "command": ["true"],
-                        "resources": {"limits": {SLOT: "1", "cpu": "100m", "memory": "64Mi"}},
+                        "resources": {"limits": {SLOT: "2", "cpu": "100m", "memory": "64Mi"}},
                     }
                 ],
             },
@@ -185,6 +213,8 @@ def test_a_job_survives_that_its_driver_is_preempted(shared):
         assert (status["attempts"], status["disruptions"], status["output"]) == (2, 1, "attempt 2")
         (failure,) = status["failures"]
         assert (failure["reason"], failure["counted"], failure["pod"]) == ("PreemptionByScheduler", False, pod)
+        shared.wait("wj/held", "condition=Complete")
+        assert shared.get("wj/held")["status"]["output"] == "run 2"
     finally:
         patch = [{"op": "remove", "path": f"/status/{kind}/{path}"} for kind in ("capacity", "allocatable")]
         shared("patch", "node", NODE, "--subresource=status", "--type=json", f"--patch={json.dumps(patch)}")
