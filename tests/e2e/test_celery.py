@@ -12,22 +12,30 @@ import pytest
 from brokers import REDIS, authority, redis
 
 from on_cluster import CONTEXT, TOP, Kubectl, first_line, started, until
+from pages import missing, snippets
 
+(GIL,) = (text.splitlines() for text in snippets("docs/celery.md", "What the GIL does", "text"))
 SAMPLES = TOP / "manifests" / "samples" / "celery"
-STARTED = ("routes", "priorities", "rabbitmq", "retries", "monitor", "periodic")
+STARTED = ("routes", "priorities", "rabbitmq", "retries", "monitor", "periodic", "pools")
 SMALL = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "20m"}}
 BROKERS = ("on-redis", "on-rabbitmq")
 # Redis has to give back every second what was not acknowledged for five seconds, so that a longer task would run twice.
 IMPATIENT = {"visibility_timeout": 5, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
 TASKS = """
+import socket
 import time
 from celery import Celery
 app = Celery("tasks")
 
 @app.task
 def note(what, seconds=0.0):
+    print(f"begins {what}", flush=True)
     time.sleep(seconds)  # this is the work, as long as it is to be: nothing is waited for
     print(f"noted {what}", flush=True)
+
+@app.task
+def where():
+    return socket.gethostname().rpartition("-worker-")[0]
 """
 LOAD = """
 import time
@@ -78,7 +86,7 @@ env = {**os.environ, "PYTHONPATH": os.environ["PYTHONPATH"] + ":/tmp", "TRIREME_
 for number in range(4):
     env["POD_NAME"] = f"of-{number}"
     with subprocess.Popen(worker, env=env, stderr=subprocess.PIPE, text=True) as process:
-        if not any("received" in line for line in process.stderr):
+        if not any("begins drained" in line for line in process.stderr):
             sys.exit(f"worker {number} got no task")
         process.terminate()
         process.stderr.read()
@@ -104,6 +112,22 @@ def job(name, on, script):
     return {"apiVersion": "trireme.dev/v1alpha1", "kind": "WorkerJob", "metadata": {"name": name}, "spec": spec}
 
 
+REPORTERS = {
+    **cluster("reporters"),
+    "kind": "WorkerGroup",
+    "spec": {
+        "clusterRef": {"name": "on-rabbitmq"},
+        "replicas": 0,
+        "autoscaling": {
+            "minReplicas": 0,
+            "maxReplicas": 1,
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": 3}},
+        },
+        "celery": {"queues": ["reports"]},
+    },
+}
+
+
 @pytest.fixture(scope="module")
 def kubectl():
     """Lend one namespace to all tests here, in which the samples and two clusters start side by side."""
@@ -115,6 +139,7 @@ def kubectl():
     kubectl.apply(
         cluster("on-redis", broker=broker, config={"broker_transport_options": IMPATIENT}),
         cluster("on-rabbitmq", broker={"type": "rabbitmq", **broker}),
+        REPORTERS,
         job("long", "on-redis", "from tasks import note; print(note.delay('long', 15).get(timeout=240))"),
     )
     kubectl("apply", *(f"--filename={SAMPLES / sample}.yaml" for sample in STARTED))
@@ -153,6 +178,32 @@ def test_retries_and_what_never_works(kubectl):
         "picky: done in Thule",
         "['tasks.hopeless', 'tasks.poison'] are put aside",
     ]
+
+
+def test_processes_against_threads(kubectl):
+    """The GIL lets threads use one CPU, whatever else the machine does; as many wait as there are."""
+    lines = output(kubectl, "pools").splitlines()
+    assert missing(GIL, lines, figures=True) is None
+    rows = {
+        (task, on): (int(processes), float(cpus), int(at_once))
+        for task, on, processes, _, cpus, at_once in map(str.split, lines[-4:])
+    }
+    assert {on: processes for (_, on), (processes, *_) in rows.items()} == {"threads": 1, "processes": 2}
+    assert rows["compute", "threads"][1] < 1.15
+    assert (rows["wait", "processes"][2], rows["wait", "threads"][2]) == (2, 6)
+    for name, capacity in (
+        ("wc/pools", {"processes": "2", "memory": str((512 - 96) * 2**20 // 2)}),
+        ("wg/pools-threads", {"threads": "6", "memory": str((512 - 96) * 2**20)}),
+    ):
+        assert kubectl.get(name)["status"]["capacity"] == capacity
+
+
+def test_a_group_is_sized_by_its_own_queues_on_rabbitmq(kubectl):
+    kubectl.wait("wg/reporters", "jsonpath={.status.replicas}=0", seconds=240)
+    script = "from tasks import where; print(where.apply_async(queue='reports').get(timeout=240))"
+    kubectl.apply(job("report", "on-rabbitmq", script))
+    assert output(kubectl, "report") == "reporters"
+    until(lambda: kubectl.get("wg/reporters")["spec"]["replicas"] == 0, seconds=60)
 
 
 def test_a_monitor_of_ones_own(kubectl):

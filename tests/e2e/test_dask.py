@@ -9,6 +9,7 @@ from on_cluster import TOP, until
 from pages import missing, snippets
 
 SPILLED, CHUNKS = (text.splitlines() for text in snippets("docs/dask.md", "Memory", "text"))
+(GIL,) = (text.splitlines() for text in snippets("docs/dask.md", "What the GIL does", "text"))
 SMALL = {"limits": {"cpu": "1", "memory": "512Mi"}, "requests": {"cpu": "20m"}}
 
 
@@ -46,6 +47,25 @@ def test_what_the_size_of_chunks_does(kubectl):
     assert peaks[-1] - peaks[-2] > 200
 
 
+def test_processes_against_threads(kubectl):
+    """The GIL lets threads use one CPU, whatever else the machine does."""
+    lines = run_sample(kubectl, "processes", "gil").splitlines()
+    assert missing(GIL, lines, figures=True) is None
+    rows = {(work, on): (int(processes), float(cpus)) for work, on, processes, _, cpus in map(str.split, lines[-4:])}
+    assert {on: processes for (_, on), (processes, _) in rows.items()} == {"threads": 1, "processes": 2}
+    assert rows["pure_python", "threads"][1] < 1.15
+    threads, processes = (kubectl.get(name)["status"]["capacity"] for name in ("wc/gil", "wg/gil-processes"))
+    assert threads == {"threads": "2", "memory": str(2**30 * 9 // 10)}
+    assert processes == {"processes": "2", "threads": "1", "memory": str(2**29 * 9 // 10)}
+    # Whoever leaves has its results moved to who stays, from each process of the pod.
+    driver = {**kubectl.get("wj/gil")["spec"]["driver"], "script": HELD}
+    kubectl.apply({**KEPT, "spec": {"clusterRef": {"name": "gil"}, "driver": driver}})
+    until(lambda: "held" in kubectl("logs", "--selector=trireme.dev/job=kept", check=False), seconds=120)
+    kubectl("scale", "wg/gil-processes", "--replicas=0")
+    kubectl.wait("wj/kept", "condition=Complete", seconds=120)
+    assert kubectl.get("wj/kept")["status"]["output"].splitlines()[-1] == "8 results by 8 runs"
+
+
 def test_a_report_outlives_its_job(kubectl, tmp_path):
     (script,) = snippets("docs/dask.md", "Dashboard, metrics, reports", "sh")
     reader = Reader(tmp_path, kubectl)
@@ -58,6 +78,34 @@ def test_a_report_outlives_its_job(kubectl, tmp_path):
     assert "random_sample" in html
 
 
+KEPT = {"apiVersion": "trireme.dev/v1alpha1", "kind": "WorkerJob", "metadata": {"name": "kept"}}
+# On both processes of a pod, which leave in the middle of it: half of the tasks run then, the others are done.
+HELD = """
+import time
+from distributed import Client, Queue, wait
+
+def work(number, runs):
+    runs.put(number)
+    time.sleep(number)  # this is the work, as long as it is to be: nothing is waited for
+    return number
+
+with Client() as client:
+    def processes():
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        return [address for address, one in workers.items() if "processes" in one["name"]]
+
+    runs, there = Queue("runs"), {"workers": processes(), "allow_other_workers": True, "pure": False}
+    assert len(processes()) == 2
+    held = client.map(work, [0, 0.1] * 3, runs=runs, **there)
+    wait(held)
+    running = client.map(work, [5, 6], runs=runs, **there)
+    while runs.qsize() < 8:
+        time.sleep(0.1)  # between two questions: nothing tells that both have begun
+    print("held", flush=True)
+    while processes():
+        time.sleep(0.1)  # between two questions: a worker tells nobody that it has gone
+    print(len(client.gather([*held, *running])), "results by", runs.qsize(), "runs")
+"""
 CONFIG = {
     "distributed": {
         "worker": {"memory": {"target": 0.4, "spill": 0.5, "pause": 0.75}},
