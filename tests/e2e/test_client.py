@@ -205,15 +205,17 @@ def test_a_prompt(kubectl, numbers):
     assert "Connected to <Cluster numbers: dask" in done.stderr
 
 
-def test_tasks_are_sent_from_outside(kubectl, where):
+@pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
+def test_tasks_are_sent_from_outside(kubectl, where, broker):
     files = {
         "tasks.py": "from celery import Celery\napp = Celery()\n@app.task(name='add')\ndef add(x, y): return x + y\n"
     }
     kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "tasks"}, "data": files})
-    spec = {"resources": SMALL, "code": {"configMap": "tasks"}}
-    with trireme.Cluster("adds", engine="celery", workers=1, app="tasks", spec=spec, **where) as cluster:
+    celery = {"app": "tasks", "broker": {"type": broker}}
+    spec = {"resources": SMALL, "code": {"configMap": "tasks"}, "celery": celery}
+    with trireme.Cluster(f"by-{broker}", engine="celery", workers=1, spec=spec, **where) as cluster:
         assert cluster.celery().send_task("add", (4, 4)).get(timeout=60) == 8
-    until(lambda: not kubectl("get", "wc", "adds", "--ignore-not-found"))
+    until(lambda: not kubectl("get", "wc", f"by-{broker}", "--ignore-not-found"))
 
 
 def test_a_dashboard_outlives_its_pod(kubectl, numbers):
