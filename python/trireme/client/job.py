@@ -269,14 +269,16 @@ class _Counting:
         self._tasks: TasksDone | None = None
 
     def look(self, drivers: list[Object]) -> None:
-        """Begin to count once there is a driver."""
-        name = self._job.item.get("status", {}).get("cluster")
-        if self._tasks or not name or not drivers or self._job.state != "Running":
+        """Begin to count once the driver runs; on a borrowed cluster before, for what was done until then."""
+        borrowed = self._job.item["spec"].get("clusterRef", {}).get("name")
+        name = borrowed or self._job.item.get("status", {}).get("cluster")
+        runs = bool(drivers) and self._job.state == "Running"
+        if self._tasks or not name or not (runs or borrowed):
             return
         cluster = self._job.kube.find("workerclusters", name)
-        if cluster:
-            borrowed = "clusterRef" in self._job.item["spec"]
-            self._tasks = TasksDone(self._job.kube, cluster, drivers[-1], borrowed)
+        # Of Spark, the driver tells.
+        if cluster and (runs or cluster["spec"]["engine"] != "spark"):
+            self._tasks = TasksDone(self._job.kube, cluster, drivers[-1] if drivers else None, bool(borrowed))
 
     def words(self) -> str:
         """Return the count in words; empty as long as there is none."""

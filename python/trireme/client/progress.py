@@ -27,11 +27,12 @@ class TasksDone:
     Args:
         kube: where the job is.
         cluster: the WorkerCluster that it uses.
-        driver: its driver's pod.
-        borrowed: whether others use the cluster, too: then what was done before does not count.
+        driver: its driver's pod, which tells of Spark's tasks.
+        borrowed: whether others may use the cluster, too: then what was done before does not count, but what they do
+            meanwhile does, for no engine tells whose a task is.
     """
 
-    def __init__(self, kube: Kube, cluster: Object, driver: Object, borrowed: bool) -> None:
+    def __init__(self, kube: Kube, cluster: Object, driver: Object | None, borrowed: bool) -> None:
         self.count: int | None = None
         self._kube, self._cluster, self._driver = kube, cluster, driver
         # Of Spark, the driver is asked, which knows of its own tasks alone.
@@ -69,6 +70,7 @@ class TasksDone:
         return _pages(stack.enter_context(forward), "/metrics", _DASK, stack)
 
     def _spark(self, stack: ExitStack) -> Callable[[], int]:
+        assert self._driver is not None
         forward = PodForward(self._kube, self._driver["metadata"]["name"], 4040, quiet=True)
         return _pages(stack.enter_context(forward), "/metrics/executors/prometheus/", _SPARK, stack)
 

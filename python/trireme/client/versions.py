@@ -23,7 +23,7 @@ _SECONDS = 20
 _MASTER_PORT = 8080
 # As `celery report` and the pages of Spark's master have them.
 _REPORTED = re.compile(r"\b(celery|kombu):([^\s]+)")
-_SPARK_VERSION = re.compile(r'class="version"[^>]*>\s*([^<\s]+)')
+_SPARK_VERSION = re.compile(r'class="version\b[^>]*>\s*([^<\s]+)')
 _FIX = "install the same here, or give the cluster an image with yours"
 
 

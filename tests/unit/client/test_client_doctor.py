@@ -153,6 +153,12 @@ def test_versions_of_spark(here, there, connect, error):
     assert all(f"pyspark {here} here, Spark {there} in the cluster" in one.what for one in found)
 
 
+@pytest.mark.parametrize("how", ['class="version me-3"', 'class="version" style="margin-right: 15px;"'])
+def test_the_version_on_the_page_of_sparks_master(how):
+    page = f'<img class="spark-logo"/>\n<span {how}>4.3.0</span>\n</a>\nSpark Master at spark://10.244.0.154:7077'
+    assert versions._SPARK_VERSION.search(page)[1] == "4.3.0"
+
+
 def test_versions_of_celery():
     report = "\nsoftware -> celery:5.5.2 (immunity) kombu:5.5.3 py:3.13.5\n            billiard:4.2.1 redis:5.2.1\n"
     assert celery_findings({"celery": "5.5.0", "kombu": "5.5.3"}, {"a": report}) == []
