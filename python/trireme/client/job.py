@@ -220,7 +220,8 @@ class Job:
                     code = self.exit_code() if self.state in ("Complete", "Failed") else None
                 if patience.error:
                     line = f"{patience.error}: trying again"
-                done = counting.words()
+                # What was done since it was asked last, nobody would know in the end.
+                done = counting.words() if code is None else ""
                 if line != said or (done != told and time.monotonic() > when + _COUNT_SECONDS):
                     say(", ".join(filter(None, (line, done))))
                     said, told, when = line, done, time.monotonic()
