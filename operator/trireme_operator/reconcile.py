@@ -194,6 +194,9 @@ class Reconciler:
         if cluster_plan.worth_a_closer_look(cluster, "Ready", now):
             trouble = await self._look_closer(cluster)
         plan = cluster_plan.plan(cluster, wanted, observed, secrets.token_hex(_PASSWORD_BYTES), now)
+        if plan.renew:
+            theirs = [cluster_plan.worker_key(group) for group in groups]
+            plan.renew += [cluster_plan.renewal(key, now) for key in theirs if self._store.get(key)]
         quotas = self._store.quotas(metadata["namespace"])
         short = cluster_plan.lacks_quota(cluster, wanted, observed.pods, quotas) if quotas else None
         if (wait := self._unsure(cluster, bool(observed.objects), short, now)) is not None:
@@ -358,19 +361,24 @@ class Reconciler:
         return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
     async def _execute(self, plan: Plan) -> None:
-        for item in plan.create:
-            if await self._client.create(item):
-                logger.info("created", extra={"object": str(key_of(item))})
+        made = [item for item in plan.create if await self._client.create(item)]
+        for item in made:
+            logger.info("created", extra={"object": str(key_of(item))})
+        for patch in plan.renew if made else ():
+            await self._patch(patch)
         for item in await self._to_apply(plan.apply):
             await self._apply(item)
         for item in plan.start:
             await self._start(item)
         for patch in plan.patch:
-            logger.info("patching", extra={"object": f"{patch.kind.kind}/{patch.namespace}/{patch.name}"})
-            await self._client.patch(patch)
+            await self._patch(patch)
         for delete in plan.delete:
             logger.info("deleting", extra={"object": f"{delete.kind.kind}/{delete.namespace}/{delete.name}"})
             await self._client.delete(delete)
+
+    async def _patch(self, patch: Patch) -> None:
+        logger.info("patching", extra={"object": f"{patch.kind.kind}/{patch.namespace}/{patch.name}"})
+        await self._client.patch(patch)
 
     async def _to_apply(self, wanted: list[Object]) -> list[Object]:
         """Return the objects that differ; of a change of several, all are asked for before any is made.

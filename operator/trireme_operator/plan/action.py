@@ -31,6 +31,7 @@ class Plan:
 
     Args:
         create: objects to create unless they are there, not to change after: Secrets, which the operator can't read.
+        renew: changes once one of those was made: pods that began with what was there before it begin anew.
         apply: objects to apply where they are not so already.
         start: objects to create unless they are there as their owner's, when all that they need is: Jobs, whose
             template is fixed, and what a driver that has ended had printed.
@@ -40,6 +41,7 @@ class Plan:
     """
 
     create: list[Object] = field(default_factory=list)
+    renew: list[Patch] = field(default_factory=list)
     apply: list[Object] = field(default_factory=list)
     start: list[Object] = field(default_factory=list)
     patch: list[Patch] = field(default_factory=list)

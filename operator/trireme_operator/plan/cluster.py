@@ -12,6 +12,7 @@ from trireme_operator.api import (
     DEPLOYMENT,
     DRIVERS_ANNOTATION,
     GROUP_LABEL,
+    KINDS,
     LABEL_COMPONENT,
     LABEL_INSTANCE,
     LABEL_MANAGED_BY,
@@ -19,6 +20,7 @@ from trireme_operator.api import (
     LABEL_PART_OF,
     PART_OF,
     QUOTA_SHORT,
+    RENEWED_ANNOTATION,
     STATEFUL_SET,
     WORKER_CLUSTER,
     Key,
@@ -31,7 +33,7 @@ from trireme_operator.api import (
 )
 from trireme_operator.engines import ENGINES, Adapter
 from trireme_operator.plan import quota, rivals, scaling
-from trireme_operator.plan.action import Delete, Plan
+from trireme_operator.plan.action import Delete, Patch, Plan
 from trireme_operator.plan.conditions import Condition, find, merge, moment, timestamp
 from trireme_operator.plan.difference import sealed
 from trireme_operator.plan.pods import Fields, Trouble, of_deployment, of_pods, waits_for_secret
@@ -218,8 +220,12 @@ def plan(cluster: Object, wanted: list[Object], observed: Observed, password: st
         now: the time.
     """
     keys = {key_of(item) for item in wanted}
+    lacks_secret = _may_lack_secret(cluster, wanted, observed)
+    # Of those that run, a control pod that waits for it needs no other start.
+    having = (_needing(cluster, wanted) & observed.objects.keys()) - {control_key(cluster)}
     return Plan(
-        create=[secret(cluster, password)] if _may_lack_secret(cluster, wanted, observed) else [],
+        create=[secret(cluster, password)] if lacks_secret else [],
+        renew=[renewal(key, now) for key in sorted(having)] if lacks_secret else [],
         apply=wanted,
         delete=[
             Delete(_PRUNED[key.kind], key.namespace, key.name, item["metadata"]["uid"])
@@ -237,13 +243,26 @@ def _may_lack_secret(cluster: Object, wanted: Sequence[Object], observed: Observ
     is a control pod, that one alone, because one that runs knows the old password only.
     """
     name, control = secret_name(cluster), control_key(cluster)
-    needing = {key_of(item) for item in wanted if item["kind"] in _WITH_PODS and _has_password(item, name)}
+    needing = _needing(cluster, wanted)
     if not adapter(cluster).has_password or is_group(cluster) or not needing:
         return False
     pods = observed.pods
     if control in needing:
         needing, pods = {control}, of_component(pods, adapter(cluster).control)
     return not needing <= observed.objects.keys() or waits_for_secret(pods, name)
+
+
+def _needing(cluster: Object, wanted: Sequence[Object]) -> set[Key]:
+    """Return those whose pods have the password."""
+    name = secret_name(cluster)
+    return {key_of(item) for item in wanted if item["kind"] in _WITH_PODS and _has_password(item, name)}
+
+
+def renewal(key: Key, now: datetime) -> Patch:
+    """Return what makes pods begin anew, one after the other, as `kubectl rollout restart` does."""
+    annotations = {RENEWED_ANNOTATION: timestamp(now)}
+    body = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+    return Patch(KINDS[key.kind], key.namespace, key.name, body)
 
 
 def _has_password(item: Object, name: str) -> bool:

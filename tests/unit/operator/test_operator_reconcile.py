@@ -11,6 +11,7 @@ from operating import (
     CHART_KIND_NAMES,
     ENGINES,
     NAMESPACE,
+    STAMP,
     Crash,
     Twin,
     charts,
@@ -18,6 +19,7 @@ from operating import (
     condition,
     conditions,
     environment,
+    group,
     job,
 )
 
@@ -754,6 +756,21 @@ def test_a_secret_that_was_deleted_is_made_again_when_it_is_missed() -> None:
     twin.put(broker_pod(MISSED))
     assert ("create", SECRET) in reconcile(twin, NUMBERS)
     assert len(twin.objects[SECRET]["stringData"]["password"]) == 48
+
+
+def test_pods_with_a_password_that_was_lost_begin_anew() -> None:
+    """They would be refused by the new broker for ever; a group's, too."""
+    twin = settled(cluster("celery", replicas=1), group(replicas=1))
+    twin.remove(SECRET)
+    twin.put(broker_pod(MISSED))
+    both = {("patch", WORKERS), ("patch", Key("Deployment", NAMESPACE, "big-worker"))}
+    assert {write for write in reconcile(twin, NUMBERS) if write[0] == "patch"} == both
+    for _, key in both:
+        assert twin.objects[key]["spec"]["template"]["metadata"]["annotations"]["trireme.dev/renewed"] == STAMP
+    # Once: the pod says so for a while yet. And what was written stays.
+    reconcile(twin, NUMBERS)
+    assert sum(write in both for write in twin.writes) == 2
+    assert "trireme.dev/renewed" in twin.objects[WORKERS]["spec"]["template"]["metadata"]["annotations"]
 
 
 @pytest.mark.parametrize("engine", ["spark", "celery"])
