@@ -172,9 +172,10 @@ class Sources:
             # What one of them says may end it before the others have answered.
             for task in (ahead, *asked):
                 task.cancel()
-        heard = {
-            name: spark.executor_limit(page.decode(errors="replace")) for name, page in zip(names, pages, strict=True)
-        }
+        shown = {name: page.decode(errors="replace") for name, page in zip(names, pages, strict=True)}
+        heard = {name: spark.executor_limit(page) for name, page in shown.items()}
+        # By their addresses those whose metrics do not say which application's they are.
+        told |= {name: told[at] for name, page in shown.items() if (at := spark.driver_address(page)) in told}
         limits = {
             name: spark.ahead(heard[name], told[name].executors) if name in told else heard[name] for name in heard
         }
@@ -215,10 +216,15 @@ class Sources:
                 # Without the last slash it answers by a redirect.
                 found = spark.allocation(await self._json(f"{root}/metrics/json/"))
                 if found:
-                    application, ahead = found.application, spark.Ahead(found.at_least, found.asked)
+                    is_named = found.application != spark.NAMESPACE
+                    application = found.application if is_named else address
+                    ahead = spark.Ahead(found.at_least, found.asked)
                     # Its first answer to that costs it 2 s of CPU time: not while all waits for the first worker.
                     if found.is_behind and found.present:
-                        api = f"{root}/api/v1/applications/{application}"
+                        name = found.application
+                        if not is_named:
+                            [name] = spark.applications({"activeapps": await self._json(f"{root}/api/v1/applications")})
+                        api = f"{root}/api/v1/applications/{name}"
                         environment = await self._json(f"{api}/environment")
                         stages = await self._json(f"{api}/stages?status=active")
                         more = spark.executors_ahead(found, environment, stages)

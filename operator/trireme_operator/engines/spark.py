@@ -104,6 +104,10 @@ _APPLICATION_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _EXECUTORS = re.compile(r"<strong>Executor Limit: </strong>\s*(Unlimited|[0-9]{1,10})\s*\(([0-9]{1,10}) granted\)")
 _CORES = re.compile(r"<strong>Cores:</strong>\s*(Unlimited|[0-9]{1,10})\s*\(([0-9]{1,10}) granted[,)]")
 _UNLIMITED = "Unlimited"
+_DRIVER = re.compile(r'<a href="http://([0-9a-fA-F.:]{2,45}):4040">Application Detail UI</a>')
+
+NAMESPACE = "spark"
+"""What drivers' metrics are called by, in place of their application's id: the chart's spark.metrics.namespace."""
 
 _ALLOCATION = ".driver.ExecutorAllocationManager.executors."
 _MAX_EXECUTORS = "spark.dynamicAllocation.maxExecutors"
@@ -237,6 +241,12 @@ def executor_limit(page: str) -> Limit:
     return Limit(executors, cores, executor_cores=workers_for(granted_cores, granted) if granted else 0)
 
 
+def driver_address(page: str) -> str:
+    """Read from an application's page where its driver is; empty if that does not tell."""
+    found = _DRIVER.search(page)
+    return found.group(1) if found else ""
+
+
 def allocation(metrics: object) -> Allocation | None:
     """Read a driver's `/metrics/json/`; None without dynamic allocation.
 
@@ -249,7 +259,7 @@ def allocation(metrics: object) -> Allocation | None:
     found = {name.partition(_ALLOCATION)[0] for name in gauges if isinstance(name, str) and _ALLOCATION in name}
     if not found:
         return None
-    # An application that sets spark.metrics.namespace is not among the master's by that name.
+    # One whose metrics have another namespace is not among the master's by that name.
     application = _id({"id": min(found)})
     names = ("numberMaxNeededExecutors", "numberTargetExecutors", "numberAllExecutors")
     needed, target, present = (count(gauges.get(f"{application}{_ALLOCATION}{name}"), "value") for name in names)

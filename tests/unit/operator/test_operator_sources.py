@@ -741,6 +741,19 @@ def test_a_spark_driver_tells_what_its_master_will_hear_in_a_second(engine: Engi
 
 
 @pytest.mark.usefixtures("patient")
+def test_a_spark_driver_whose_metrics_do_not_name_its_application(engine: Engine) -> None:
+    """So the chart has them called; where a driver is, its application's page tells."""
+    drivers = Drivers(engine, "busy")
+    metrics = (_DRIVERS / "busy" / "metrics.json").read_text().replace(drivers.application, "spark")
+    page = (_DRIVERS / "busy" / "page.html").read_text().replace("http://127.0.0.1:4040", DRIVER)
+    drivers.answers[METRICS] = said(metrics.encode())
+    drivers.answers[f"{DRIVER}/api/v1/applications"] = said([{"id": drivers.application}])
+    assert drivers.read(driver())[:3] == (1, 0, 1)
+    drivers.answers[PAGE] = said(page.encode())
+    assert drivers.read(driver())[:3] == (3, 2, 1)
+
+
+@pytest.mark.usefixtures("patient")
 def test_a_connect_server_is_a_driver(engine: Engine) -> None:
     server = {**driver(), **pod("connect", "10.0.0.21", "connect")}
     server["status"] = {**server["status"], "phase": "Running"}
