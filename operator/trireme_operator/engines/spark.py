@@ -17,9 +17,6 @@ _HEAP_SHARE = 0.6
 _LEAST_HEAP = 470
 _DEFAULT_HEAP = 1024
 _CORES_MAX = "spark.cores.max"
-# Of an application that lives on while it has no work, as Connect's server does. By default a minute, after which the
-# cluster's own stabilization window begins.
-_IDLE_SECONDS = "20s"
 
 
 def _driver_env(driver: Driver) -> list[Object]:
@@ -89,7 +86,6 @@ SPARK = Adapter(
     shared_env=("POD_IP", "SPARK_LOCAL_HOSTNAME", "SPARK_MASTER", "SPARK_CONF_DIR", "_SPARK_AUTH_SECRET"),
     shared_volumes=("code", "conf"),
     driver_env=_driver_env,
-    autoscaled={"config": {"spark.dynamicAllocation.executorIdleTimeout": _IDLE_SECONDS}},
     beside=_room,
     unfit=_unfit,
     driver_ports=({"name": "http-ui", "containerPort": 4040},),

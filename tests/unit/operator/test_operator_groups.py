@@ -333,22 +333,6 @@ def test_spark_executors_that_only_a_group_has_room_for_wait_for_that() -> None:
     assert conditions(twin.objects[NUMBERS]["status"])["Ready"]["reason"] == "InvalidSpec"
 
 
-def test_spark_executors_leave_early_only_where_workers_follow_them() -> None:
-    fixed, sized = (
-        settled(cluster("spark", **more)).objects[Key("ConfigMap", NAMESPACE, "numbers-conf")]["data"]
-        for more in ({}, {"autoscaling": {"maxReplicas": 4}})
-    )
-    line = "spark.dynamicAllocation.executorIdleTimeout 20s\n"
-    assert line not in fixed["spark-defaults.conf"]
-    assert line in sized["spark-defaults.conf"]
-    own = {
-        "autoscaling": {"maxReplicas": 4},
-        "spark": {"config": {"spark.dynamicAllocation.executorIdleTimeout": "9s"}},
-    }
-    asked = settled(cluster("spark", **own)).objects[Key("ConfigMap", NAMESPACE, "numbers-conf")]["data"]
-    assert "spark.dynamicAllocation.executorIdleTimeout 9s\n" in asked["spark-defaults.conf"]
-
-
 def test_an_engine_that_does_not_answer_keeps_a_group_from_being_ready() -> None:
     whole = group_plan.complete(group(replicas=1), cluster())
     for answers, reason in ((False, "ClusterNotReady"), (True, "NoWorkers")):
