@@ -6,6 +6,7 @@ import signal
 import sys
 import uuid
 from collections import Counter
+from contextlib import suppress
 from urllib.request import Request, urlopen
 
 import pytest
@@ -262,7 +263,13 @@ def test_a_broker_that_is_started_again_under_load_loses_nothing(kubectl, broker
     until(lambda: noted(kubectl, broker)["50"], seconds=240)
     kubectl("delete", f"pod/{broker}-broker-0")
     assert output(kubectl, f"load-{broker}") == "sent"
-    until(lambda: noted(kubectl, broker).keys() >= {str(number) for number in range(300)}, seconds=240)
+
+    def lost():
+        return {str(number) for number in range(300)} - noted(kubectl, broker).keys()
+
+    with suppress(AssertionError):
+        until(lambda: not lost(), seconds=240)
+    assert lost() == set(), kubectl("logs", workers, "--tail=100")
     # The workers have waited for it.
     pods = kubectl.get("pods", workers)["items"]
     assert [one["restartCount"] for pod in pods for one in pod["status"]["containerStatuses"]] == [0] * len(pods)
