@@ -70,6 +70,9 @@ def settle(app: Celery) -> None:
     if is_redis(app):
         options = {**CONNECTING, **(app.conf.broker_transport_options or {})}
         app.conf.broker_transport_options = {**options, **unacked_keys(GROUP)} if GROUP else options
+    elif app.connection_for_write().transport_cls in ("amqp", "amqps", "pyamqp"):
+        # Otherwise a task is lost that is sent as the broker goes: it is written, and nobody reads it.
+        app.conf.broker_transport_options = {"confirm_publish": True, **(app.conf.broker_transport_options or {})}
 
 
 def unacked_keys(group: str) -> dict[str, str]:

@@ -57,6 +57,23 @@ def test_a_redis_that_has_gone_is_not_waited_for() -> None:
     assert app.conf.redis_socket_connect_timeout == 5
 
 
+@pytest.mark.usefixtures("conf")
+@pytest.mark.parametrize(
+    ("scheme", "own", "expected"),
+    [
+        ("amqp", {}, {"confirm_publish": True}),
+        ("pyamqp", {}, {"confirm_publish": True}),
+        ("amqps", {"read_timeout": 9}, {"confirm_publish": True, "read_timeout": 9}),
+        ("amqp", {"confirm_publish": False}, {"confirm_publish": False}),
+    ],
+)
+def test_rabbitmq_confirms_what_is_sent(scheme: str, own: dict[str, Any], expected: dict[str, Any]) -> None:
+    app = Celery(broker=f"{scheme}://nowhere", set_as_current=False)
+    app.conf.broker_transport_options = own
+    trireme_app.settle(app)
+    assert app.conf.broker_transport_options == expected
+
+
 @pytest.mark.parametrize(
     ("url", "result", "expected"),
     [
