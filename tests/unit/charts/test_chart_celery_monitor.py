@@ -445,7 +445,7 @@ def test_the_application_is_configured_as_for_workers(tmp_path: Any, monkeypatch
             },
         ),
         # Its client would refuse them.
-        ("big", "amqp://nowhere", {"visibility_timeout": 5}),
+        ("big", "amqp://nowhere", {"visibility_timeout": 5, "confirm_publish": True}),
     ],
 )
 def test_what_a_group_holds_is_noted_apart(
