@@ -26,7 +26,7 @@ app = Celery("tasks")
 @app.task
 def work(sent):
     waited = time.time() - sent
-    time.sleep(0.02)  # this is the work
+    time.sleep(0.02)  # this is the work, as long as it is to be: nothing is waited for
     return waited
 
 @app.task
@@ -50,7 +50,7 @@ import time
 from tasks import note
 for number in range({SENT}):
     note.delay(number)
-    time.sleep(0.03)  # the pace of the load
+    time.sleep(0.03)  # the pace of the load: nothing is waited for
 print({SENT})
 """
 RESOURCES = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "50m"}}

@@ -223,7 +223,7 @@ def keep_listening(app: Celery, held: Held, tasks: Tasks) -> None:
         except Exception as error:
             # Whatever the transport raises.
             held.is_deaf(f"{address(app)}: {str(error) or type(error).__name__}")
-        time.sleep(RETRY_SECONDS)  # between two attempts
+        time.sleep(RETRY_SECONDS)  # between two attempts: a broker that is away does not tell when it is back
 
 
 class Monitor(ThreadingHTTPServer):

@@ -80,7 +80,7 @@ def logs(
         if over:
             followers.finish(2.0)
             return
-        time.sleep(_POLL_SECONDS)
+        time.sleep(_POLL_SECONDS)  # between two looks: pods of several jobs and clusters come and go, as the server is asked for them
 
 
 def _named(kube: Any, name: str) -> list[tuple[str, Any]]:

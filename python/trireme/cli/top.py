@@ -48,7 +48,7 @@ def top(place: Place, name: str | None, selector: str, everywhere: bool, watch: 
                         screen = _screen(kube, name, selector, everywhere, output)
                     live.update(Text(f"{screen}\n{patience.error}: trying again" if patience.error else screen))
                     live.refresh()
-                    time.sleep(_REFRESH_SECONDS)
+                    time.sleep(_REFRESH_SECONDS)  # between two screens: engines tell no news, they are asked
         while True:
             with patience:
                 click.echo(_screen(kube, name, selector, everywhere, output))
