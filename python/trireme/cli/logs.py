@@ -80,7 +80,8 @@ def logs(
         if over:
             followers.finish(2.0)
             return
-        time.sleep(_POLL_SECONDS)  # between two looks: pods of several jobs and clusters come and go, as the server is asked for them
+        # Between two looks: pods of several jobs and clusters come and go, and are asked for.
+        time.sleep(_POLL_SECONDS)  # between two looks
 
 
 def _named(kube: Any, name: str) -> list[tuple[str, Any]]:

@@ -54,7 +54,7 @@ def top(place: Place, name: str | None, selector: str, everywhere: bool, watch: 
                 click.echo(_screen(kube, name, selector, everywhere, output))
             if patience.error:
                 click.echo(f"{patience.error}: trying again", err=True)
-            time.sleep(_REFRESH_SECONDS)
+            time.sleep(_REFRESH_SECONDS)  # between two screens
     except KeyboardInterrupt:
         return
 
