@@ -80,8 +80,7 @@ def logs(
         if over:
             followers.finish(2.0)
             return
-        # Between two looks: pods of several jobs and clusters come and go, and are asked for.
-        time.sleep(_POLL_SECONDS)  # between two looks
+        time.sleep(_POLL_SECONDS)  # between two looks: pods of many jobs and clusters come and go
 
 
 def _named(kube: Any, name: str) -> list[tuple[str, Any]]:
