@@ -16,8 +16,16 @@ if [ ! -x "$home/bin/uv" ]; then
         apt-get update >&2
         DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends python3-venv >&2
     fi
-    rm -rf "$home"
-    python3 -m venv "$home"
-    "$home/bin/pip" install --quiet --disable-pip-version-check "uv==$UV_VERSION"
+    # Two that start at once must not make one directory: each its own, and the first to be ready is kept.
+    mkdir -p "$(dirname "$home")"
+    made=$(mktemp -d "$home.XXXXXX")
+    python3 -m venv "$made"
+    "$made/bin/pip" install --quiet --disable-pip-version-check "uv==$UV_VERSION"
+    if [ ! -x "$home/bin/uv" ]; then
+        rm -rf "$home"
+        mv "$made" "$home"
+    else
+        rm -rf "$made"
+    fi
 fi
 exec "$home/bin/uv" "$@"
