@@ -8,14 +8,13 @@ by default. Nothing else may use the cluster meanwhile. Plots need matplotlib, w
 
 import argparse
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import burst
 import drains
 import idle
 import reaction
-from measuring import machine, run
+from measuring import written_by
 from reconcile import DASK_KUBERNETES, RESULTS
 from work import ENGINES
 
@@ -44,14 +43,14 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     asked = arguments()
-    commit = run("git", "rev-parse", "--short", "HEAD").strip()
     asked.results.mkdir(parents=True, exist_ok=True)
     for part in asked.parts or PARTS:
+        written = written_by(f"bench/autoscale.py {part}")
         measured = PARTS[part](asked)
         peer = f"The peer is {DASK_KUBERNETES.replace('==', ' ')}, in the same run on the same cluster."
         note = [
             "",
-            f"Written by `bench/autoscale.py {part}` on {datetime.now(UTC):%Y-%m-%d}, commit {commit}; {machine()}.",
+            f"{written}.",
             *([peer] if part in ("reaction", "burst") and "dask" in asked.engines else []),
         ]
         # The title goes first.

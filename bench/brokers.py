@@ -5,10 +5,9 @@ import json
 import re
 import statistics
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 
-from measuring import machine, run
+from measuring import written_by
 from reconcile import Object, is_true, kubectl, until
 from work import Cluster, namespace, percentile_95
 
@@ -60,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     asked = parser.parse_args()
-    commit = run("git", "rev-parse", "--short", "HEAD").strip()
+    written = written_by("bench/brokers.py")
     waves, loads = [], []
     for broker in BROKERS:
         with namespace() as cluster:
@@ -70,7 +69,7 @@ def main() -> None:
     lines = [
         "# Celery's brokers",
         "",
-        f"Written by `bench/brokers.py` on {datetime.now(UTC):%Y-%m-%d}, commit {commit}; {machine()}.",
+        f"{written}.",
         "",
         "## Urgent tasks",
         "",

@@ -9,10 +9,9 @@ import statistics
 import subprocess
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
-from measuring import CACHE, TOP, UV, machine, run
+from measuring import CACHE, TOP, UV, run, written_by
 
 RESULTS = TOP / "bench" / "results" / "client.md"
 RUNS, SAMPLE_RUNS = 15, 3
@@ -69,7 +68,7 @@ def measure(folder: Path) -> None:
         folder: for what is needed on the way.
     """
     run("make", "--no-print-directory", "try")
-    commit, load = run("git", "rev-parse", "--short", "HEAD").strip(), os.getloadavg()[0]
+    written, load = written_by("python bench/client.py"), os.getloadavg()[0]
     where = environment("celery")
     starts = {
         "`python -c pass`": [str(where / "python"), "-c", "pass"],
@@ -93,8 +92,8 @@ def measure(folder: Path) -> None:
         seconds, cpu = measured(command, SAMPLE_RUNS)
         lines.append(f"| {sample} | {seconds:.1f} | {cpu:.1f} |")
     RESULTS.write_text(
-        f"# The user's side\n\nWritten by `python bench/client.py` on {datetime.now(UTC):%Y-%m-%d}, commit {commit};"
-        f" {machine()}; load average {load:.1f} at the beginning.\nMedians of {RUNS} and {SAMPLE_RUNS} runs.\n\n"
+        f"# The user's side\n\n{written}; load average {load:.1f} at the beginning.\n"
+        f"Medians of {RUNS} and {SAMPLE_RUNS} runs.\n\n"
         + "\n".join(lines)
         + f"\n\nThe wheel, charts included: {wheel_kilobytes(folder):.0f} kB.\n"
     )

@@ -11,9 +11,8 @@ import sys
 import tempfile
 import threading
 import time
-from datetime import UTC, datetime
 
-from measuring import TOP, machine, run
+from measuring import TOP, run, written_by
 
 RESULTS = TOP / "bench" / "results" / "lab.md"
 NODES = ("trireme-control-plane", "trireme-worker")
@@ -67,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cold", action="store_true", help="measure a build from nothing, too")
     cold = parser.parse_args().cold
+    written = written_by("make bench-lab")
     rows, cold_steps = [], []
     if cold:
         run("make", "--no-print-directory", "cluster-down", check=False)
@@ -93,11 +93,10 @@ def main() -> None:
     memory = sum(map(mebibytes, NODES))
     rows.append(f"| idle: memory of both nodes | {memory / 1024:.2f} GiB | 1.2 GiB | 1 |")
     rows.append(f"| idle: CPU of both nodes over {IDLE_SECONDS} s | {share:.1%} of a core | 15 % | 1 |")
-    commit = run("git", "rev-parse", "--short", "HEAD").strip()
     lines = [
         "# The lab",
         "",
-        f"Written by `make bench-lab` on {datetime.now(UTC):%Y-%m-%d}, commit {commit}; {machine()}.",
+        f"{written}.",
         "Medians of whole runs of `make cluster-up`: operator, metrics-server and all images included.",
         "",
         "| what | measured | at most | runs |",

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
@@ -20,6 +21,12 @@ def run(*command: str, env: dict[str, str] | None = None, check: bool = True) ->
         command, cwd=TOP, env={**os.environ, **(env or {})}, text=True, stdout=subprocess.PIPE, check=check
     )
     return done.stdout
+
+
+def written_by(command: str) -> str:
+    """Say by what results are written, when, of which commit, on what machine; ask before what is measured begins."""
+    commit = run("git", "rev-parse", "--short", "HEAD").strip()
+    return f"Written by `{command}` on {datetime.now(UTC):%Y-%m-%d}, commit {commit}; {machine()}"
 
 
 def machine() -> str:

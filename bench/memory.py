@@ -7,11 +7,10 @@ import argparse
 import json
 import statistics
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import yaml
-from measuring import TOP, machine, run
+from measuring import TOP, written_by
 from reconcile import RESULTS, Cluster, Object, is_true, until
 
 ROUNDS = 3
@@ -107,16 +106,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     rounds = parser.parse_args().rounds
+    written = written_by("bench/memory.py")
     found: dict[str, list[Round]] = {name: [] for name in MEMORIES}
     for _ in range(rounds):
         for name, memory in MEMORIES.items():
             found[name].append(Round(*run_job(PROGRAM, **workers(2, "1", memory))))
             print(name, found[name][-1], flush=True)
-    commit = run("git", "rev-parse", "--short", "HEAD").strip()
     lines = [
         "# 2.4 GB of Dask results, with less memory than that and with enough",
         "",
-        f"Written by `bench/memory.py` on {datetime.now(UTC):%Y-%m-%d}, commit {commit}; {machine()}.",
+        f"{written}.",
         f"Medians of {rounds} rounds in turn. 300 chunks of 8 MB are made and kept, then their mean is taken; bytes",
         "are the workers' own counts. No worker was killed in any round.",
         "",

@@ -14,13 +14,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lightkube import ApiError, Client, KubeConfig
 from lightkube.generic_resource import create_namespaced_resource
-from measuring import CACHE, TOP, UV, machine, run
+from measuring import CACHE, TOP, UV, run, written_by
 
 from trireme_operator.api import KINDS
 from trireme_operator.charts import Charts, InProcess
@@ -518,17 +517,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="what to measure")
     parts = parser.parse_args().parts or list(PARTS)
-    commit = run("git", "rev-parse", "--short", "HEAD").strip()
     RESULTS.mkdir(parents=True, exist_ok=True)
     for part in parts:
-        cluster = Cluster()
+        written, cluster = written_by("make bench"), Cluster()
         try:
             measured = PARTS[part](cluster)
         finally:
             cluster.end()
         note = [
             "",
-            f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}, commit {commit}; {machine()}.",
+            f"{written}.",
             f"Medians; the peer is {DASK_KUBERNETES.replace('==', ' ')}, in the same run on the same cluster.",
         ]
         # The title goes first.

@@ -12,11 +12,10 @@ import sys
 import tempfile
 import threading
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
-from measuring import TOP, machine, run
+from measuring import TOP, run, written_by
 from reconcile import CONTEXT, RESULTS, Cluster, kubectl, until
 
 WORKERS = 2
@@ -105,7 +104,7 @@ def main() -> None:
     parser.add_argument("--image", default="trireme/spark:dev", help="image of now")
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
-    cluster = Cluster()
+    written, cluster = written_by("bench/spark.py"), Cluster()
     found: dict[str, list[tuple[float, float, list[float]]]] = {"before": [], "now": []}
     with tempfile.TemporaryDirectory() as folder:
         versions = {}
@@ -134,11 +133,10 @@ def main() -> None:
         ("idle: proportional sizes, pages shared among them counted once, MiB", "", 0),
     )
     columns = zip(what, medians("before"), medians("now"), strict=True)
-    commit = run("git", "rev-parse", "--short", "HEAD").strip()
     lines = [
         "# A Spark cluster's start and memory, and what partitioning does",
         "",
-        f"Written by `bench/spark.py` on {datetime.now(UTC):%Y-%m-%d}, commit {commit}; {machine()}.",
+        f"{written}.",
         f"Medians of {arguments.runs} runs, in turn with charts and image of {arguments.before}.",
         "",
         f"| what | {arguments.before} | now | ratio | wanted |",
