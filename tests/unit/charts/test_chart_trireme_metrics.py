@@ -16,7 +16,6 @@ from on_cluster import TOP
 from trireme_operator.inventory import Inventory
 from trireme_operator.store import Store
 
-MONITORS = ("serviceMonitor", "podMonitor", "prometheusRule", "dashboard")
 PROMETHEUS = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
 
 
