@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from trireme.cli.connection import Place, connection_options, names_of
+from trireme.cli.output import harmless
 
 _COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta")
 _POLL_SECONDS = 1.0
@@ -152,6 +153,6 @@ def printer(err: bool = False) -> Callable[[str, str], None]:
 
     def write(pod: str, line: str) -> None:
         colour = colours.setdefault(pod, _COLOURS[len(colours) % len(_COLOURS)])
-        click.echo(f"{pod if plain else click.style(pod, fg=colour)} {line}", err=err)
+        click.echo(f"{pod} {line}" if plain else f"{click.style(pod, fg=colour)} {harmless(line)}", err=err)
 
     return write

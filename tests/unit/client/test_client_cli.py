@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import trireme
-from trireme.cli import completion, main, top
+from trireme.cli import completion, logs, main, output, top
 from trireme.errors import TriremeError
 from trireme.local import run as local_run
 
@@ -32,6 +32,38 @@ def test_help_lists_the_commands_without_loading_them() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in main.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("plain text, Zoë 😀\tand a tab", "plain text, Zoë 😀\tand a tab"),
+        ("\x1b[1;31mred\x1b[0m", "\x1b[1;31mred\x1b[0m\x1b[0m"),
+        ("\x1b[31mred to the end", "\x1b[31mred to the end\x1b[0m"),
+        # To the clipboard, a title, what a terminal answers, where the cursor is, how keys are sent, a bell.
+        ("a\x1b]52;c;cm0gLXJmIH4=\x07b", "ab"),
+        ("a\x1b]0;title\x1b\\b", "ab"),
+        ("a\x9d0;title\x9cb", "ab"),
+        ("a\x1b]52;c;never ends", "a"),
+        ("a\x1bP$qm\x1b\\b", "ab"),
+        ("a\x1b[2A\x1b[2Kb\x1b[6nc", "abc"),
+        ("a\x1b[>4;2mb\x1b[?25lc", "abc"),
+        ("a\x1bcb\x1b(0c", "abc"),
+        ("a\x07\x08\x9b\x7fb\x1b", "ab"),
+        ("\r10%\r 20%\r", " 20%"),
+    ],
+)
+def test_of_a_log_a_terminal_obeys_colours_alone(line: str, shown: str) -> None:
+    assert output.harmless(line) == shown
+
+
+@pytest.mark.parametrize(("terminal", "printed"), [(True, "pod ab\n"), (False, "pod a\x07b\n")])
+def test_who_reads_logs_by_a_program_has_them_as_they_are(
+    terminal: bool, printed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.isatty", lambda _: terminal)
+    logs.printer()("pod", "a\x07b")
+    assert capsys.readouterr().out == printed
 
 
 def test_importing_the_package_loads_nothing_but_itself() -> None:
