@@ -1,5 +1,6 @@
 """What is to be run: a WorkerJob and what it names, found in a manifest or made of options."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,8 @@ from trireme.errors import TriremeError
 
 Object = dict[str, Any]
 ENGINES = ("dask", "spark", "celery")
+# As the API server takes keys: each becomes a file of a folder, and of no other.
+_KEY = re.compile(r"(?!\.$|\.\.)[-._a-zA-Z0-9]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Work:
     Args:
         name: of the job.
         cluster: spec of its WorkerCluster.
-        program: the driver's files by name, for a folder of their own; empty where `folder` is given.
+        program: the driver's files by name, for a folder of their own; empty where `script` is given.
         code: the workers' files by name, for PYTHONPATH.
         command: of the driver; main.py is run if None.
         args: of the driver.
@@ -153,7 +156,7 @@ def contents(item: Object) -> dict[str, bytes]:
     """Return the keys of a ConfigMap or Secret as files.
 
     Raises:
-        TriremeError: one is no base64.
+        TriremeError: one is no name of a file, or no base64.
     """
     import base64
 
@@ -161,6 +164,12 @@ def contents(item: Object) -> dict[str, bytes]:
     plain = {**(item.get("data") or {})}
     if item["kind"] == "Secret":
         encoded, plain = plain, item.get("stringData") or {}
+    for name in (*encoded, *plain):
+        if not _KEY.fullmatch(str(name)):
+            raise TriremeError(
+                f"{item['kind']} {item['metadata']['name']}: key {name!r}: use letters, digits, '-', '_' and '.',"
+                " and no two dots at its beginning"
+            )
     files: dict[str, bytes] = {}
     for name, text in encoded.items():
         try:

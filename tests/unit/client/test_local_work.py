@@ -40,6 +40,20 @@ def test_a_cluster_that_is_borrowed_and_code_are_found_in_the_manifest():
     assert work.code == {"tasks.py": b"x = 1\n", "a": b"\x00\xff"}
 
 
+@pytest.mark.parametrize("key", ["", ".", "..", "../../.profile", "/etc/passwd", "a/b", "..a", "a b", "a\n"])
+@pytest.mark.parametrize("kind", ["data", "binaryData"])
+def test_a_key_is_a_file_of_its_folder_and_of_no_other(key, kind):
+    code = {"kind": "ConfigMap", "metadata": {"name": "code"}, kind: {key: ""}}
+    with pytest.raises(TriremeError, match=r"ConfigMap code: key .*: use letters"):
+        works(code, own({"script": "pass"}, code={"configMap": "code"}))
+
+
+def test_keys_are_what_the_api_server_takes():
+    data = dict.fromkeys(("main.py", ".hidden", "a..b", "A-b_c.1"), "pass")
+    (work,) = works({**CODE, "data": data, "binaryData": {}}, own({"code": {"configMap": "code"}}))
+    assert work.program.keys() == data.keys()
+
+
 def test_a_command_needs_no_main():
     (work,) = works(own({"command": ["python", "-c", "pass"]}))
     assert (work.command, work.program) == (["python", "-c", "pass"], {})
