@@ -81,11 +81,12 @@ async def drain(worker: Worker) -> None:
         retired = await asyncio.wait_for(
             worker.scheduler.retire_workers(workers=[worker.address]), timeout=HAND_OVER_SECONDS
         )
+    except asyncio.TimeoutError:  # noqa: UP041 (Python 3.10 has one of its own)
+        # Before OSError, which it is a kind of from Python 3.11 on.
+        retired = {}
     except (OSError, CommClosedError) as error:
         logger.warning("Leaving without the scheduler: %r", error)
         return
-    except TimeoutError:
-        retired = {}
     tell(requeued=left, recomputed=0 if retired else len(worker.data))
 
 
@@ -134,5 +135,5 @@ async def dask_teardown(worker: Worker) -> None:
     if _draining is not None:
         try:
             await asyncio.wait_for(_answered.wait(), timeout=10 * POLL_SECONDS)
-        except TimeoutError:
+        except asyncio.TimeoutError:  # noqa: UP041
             logger.warning("Closing before preStop was answered")

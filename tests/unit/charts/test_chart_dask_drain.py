@@ -161,6 +161,23 @@ def test_results_that_nobody_takes_are_told(tmp_path: Path) -> None:
     check()
 
 
+def test_results_that_could_not_be_moved_in_time_are_told(tmp_path: Path) -> None:
+    async def hang(**_: Any) -> None:
+        await asyncio.Event().wait()
+
+    @scenario(nthreads=[])
+    async def check(client: Client, scheduler: Scheduler) -> None:
+        with Process(scheduler, tmp_path / "told", 4) as process:
+            await client.gather(futures := client.map(held, range(3)))
+            scheduler.handlers["retire_workers"] = hang
+            await process.drain()
+            assert await process.ended() == 0
+            assert futures
+        assert json.loads((tmp_path / "told").read_text()) == {"trireme": {"requeued": 0, "recomputed": 3}}
+
+    check()
+
+
 def test_a_link_that_is_followed_ends_nothing(tmp_path: Path) -> None:
     @scenario(nthreads=[])
     async def check(client: Client, scheduler: Scheduler) -> None:
