@@ -17,7 +17,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent import futures
 from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -71,8 +71,8 @@ class Queues:
         self._names = names
         self._connection: Connection | None = None
         self._channel: Any = None
-        self._pool = ThreadPoolExecutor(1)
-        self._pending: dict[str, Future[Any]] = {}
+        self._pool = futures.ThreadPoolExecutor(1)
+        self._pending: dict[str, futures.Future[Any]] = {}
         self._lock = threading.Lock()
 
     def count(self) -> Waiting:
@@ -101,7 +101,7 @@ class Queues:
                 pending = self._pending[what] = self._pool.submit(self._answer, question)
         try:
             return pending.result(ANSWER_SECONDS)
-        except TimeoutError as error:
+        except futures.TimeoutError as error:  # Python 3.10 has one of its own
             raise Unknown(f"{address(self._app)} does not answer within {ANSWER_SECONDS:g} s") from error
 
     def _answer(self, question: Callable[[], Any]) -> Any:

@@ -6,6 +6,7 @@ import sys
 # The kernel drops signals that a container's first process has no handler for, and imports take a while.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
+import importlib.util  # noqa: E402
 import json  # noqa: E402
 import logging  # noqa: E402
 import os  # noqa: E402
@@ -18,7 +19,6 @@ import trireme_anew  # noqa: E402
 import trireme_dead  # noqa: E402
 import trireme_health  # noqa: E402
 import trireme_holdings  # noqa: E402
-import trireme_priorities  # noqa: E402
 from celery import Celery, signals  # noqa: E402
 from celery.worker import state  # noqa: E402
 from celery.worker.consumer import Consumer  # noqa: E402
@@ -211,7 +211,11 @@ def main() -> int:
     """Run the worker until it is told to leave."""
     signals.worker_shutting_down.connect(bound_drain)
     trireme_holdings.tell()
-    trireme_priorities.count_upwards()
+    # Celery itself brings no redis-py: an image for RabbitMQ need not have it.
+    if importlib.util.find_spec("redis"):
+        import trireme_priorities
+
+        trireme_priorities.count_upwards()
     if KEEP_FAILURES:
         trireme_dead.keep_failures()
     app = load(sys.argv[1])
