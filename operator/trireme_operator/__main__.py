@@ -85,7 +85,9 @@ async def run(options: Settings, client: ClusterClient) -> None:
     sources = Sources(store)
     autoscaler = Autoscaler(store, client, sources, ask, _now)
     charts = Charts(options.charts, renderer)
-    reconciler = Reconciler(store, client, charts, _now, options.registry, autoscaler.said, options.metrics_from)
+    reconciler = Reconciler(
+        store, client, charts, _now, options.registry, autoscaler.said, options.metrics_from, autoscaler.choose
+    )
     leadership = Leadership(client, options.own_namespace, options.identity, _now)
     told_to_end = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):

@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -69,6 +69,10 @@ class Decision(NamedTuple):
     status: Callable[[Trouble | None], Object | None]
 
 
+async def _any(_: Object) -> None:
+    """Leave it to Kubernetes which workers go."""
+
+
 class Reconciler:
     """Brings clusters, groups and jobs to what they should be.
 
@@ -80,6 +84,7 @@ class Reconciler:
         clock: tells the time, with its zone.
         scaling: tells what the autoscaler last decided about a cluster.
         metrics_from: who may read the metrics of all clusters; see `Settings`.
+        choose: says which workers of a cluster may go first, before there are to be fewer.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class Reconciler:
         registry: str = "",
         scaling: Callable[[Object], Scaling | None] = lambda _: None,
         metrics_from: Sequence[Object] = (),
+        choose: Callable[[Object], Awaitable[None]] = _any,
     ) -> None:
         self._store = store
         self._client = client
@@ -99,6 +105,7 @@ class Reconciler:
         self._registry = registry
         self._scaling = scaling
         self._metrics_from = metrics_from
+        self._choose = choose
         self._wanted: OrderedDict[str, tuple[list[Object], list[Object]]] = OrderedDict()
         self._short_since: dict[str, datetime] = {}
         self._mounts: OrderedDict[str, tuple[datetime, str | None]] = OrderedDict()
@@ -193,6 +200,12 @@ class Reconciler:
         trouble = None
         if cluster_plan.worth_a_closer_look(cluster, "Ready", now):
             trouble = await self._look_closer(cluster)
+        if cluster_plan.shrinks(cluster, observed):
+            await self._choose(cluster)
+            now_seen = self._store.get(key_of(cluster))
+            if now_seen is None or now_seen["metadata"]["generation"] != metadata["generation"]:
+                # It has another size by now, perhaps, and is asked for anew by that change.
+                return Decision(Plan(), lambda _: None)
         plan = cluster_plan.plan(cluster, wanted, observed, secrets.token_hex(_PASSWORD_BYTES), now)
         if plan.renew:
             theirs = [cluster_plan.worker_key(group) for group in groups]

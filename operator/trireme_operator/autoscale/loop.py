@@ -125,6 +125,26 @@ class Autoscaler:
         """Return what was last decided about a cluster; None if nothing was since the start."""
         return self._said.get(cluster["metadata"]["uid"])
 
+    async def choose(self, cluster: Object) -> None:
+        """Say which workers may go first where somebody else has set a smaller size; that does not depend on it.
+
+        Args:
+            cluster: any WorkerCluster, with autoscaling or without, or a group with all it takes from its cluster.
+        """
+        uid = cluster["metadata"]["uid"]
+        if uid in self._set and cluster["metadata"]["generation"] == self._set[uid][0] + 1:
+            # The size is ours, and it was said before.
+            return
+        try:
+            demand = await self._sources.read(cluster)
+            await self._mark(cluster, demand.costs)
+        except (Unreadable, *FAILURES) as error:
+            logger.warning("any worker may go", extra={"object": str(key_of(cluster)), "error": str(error)})
+        finally:
+            if uid not in self._tasks:
+                # Nobody asks it again soon.
+                await self._sources.forget(uid)
+
     async def run(self) -> None:
         """Look after clusters until cancelled."""
         try:

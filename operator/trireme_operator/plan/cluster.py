@@ -94,6 +94,12 @@ def desired_replicas(cluster: Object) -> int:
     return 0 if spec.get("suspend") else int(spec.get("replicas", 1))
 
 
+def shrinks(cluster: Object, observed: Observed) -> bool:
+    """Tell whether some of a cluster's workers are to go, so that it matters which."""
+    workers = observed.objects.get(worker_key(cluster))
+    return workers is not None and 0 < desired_replicas(cluster) < int(workers["spec"].get("replicas", 1))
+
+
 def misplaced(cluster: Object) -> Trouble | None:
     """Return what is wrong with spec.values that no schema can tell."""
     if "replicas" in cluster["spec"].get("values", {}):

@@ -787,6 +787,57 @@ def test_a_cluster_does_not_shrink_before_the_costs_are_known() -> None:
     operate(test, server, source)
 
 
+def chosen(server: Server, source: Work) -> None:
+    """Choose who goes first, as for a size that somebody else has set."""
+
+    async def test() -> None:
+        found = server.store.get(NUMBERS)
+        assert found
+        await Operator(server, source).scaler.choose(found)
+
+    run(test)
+
+
+def test_who_goes_first_is_said_for_a_size_of_somebody_elses_too() -> None:
+    server, source = Server(cluster(replicas=2), *PODS), Work(work(3, **COSTS))
+    chosen(server, source)
+    assert costs(server) == {"a": "5", "b": "7", "c": "0", "d": "0"}
+    # Nothing is kept of who is not sized by its work.
+    assert source.forgotten == [UID]
+
+
+@pytest.mark.parametrize("fails", [UNREADABLE, ApiError(403, "forbidden")])
+def test_a_size_of_somebody_elses_does_not_depend_on_it(fails: Exception) -> None:
+    server, source = Server(cluster(replicas=2), *PODS), Work(work(3, **COSTS))
+    if isinstance(fails, Unreadable):
+        source.demands[UID] = fails
+    else:
+        server.fails["cost"] = fails
+    chosen(server, source)
+    assert costs(server) == {"b": "7", "c": "3", "d": "0"}
+    assert source.forgotten == [UID]
+
+
+def test_for_its_own_size_it_is_said_once() -> None:
+    server = Server(sized(5, autoscaling={"behavior": AT_ONCE}), *PODS)
+    source = Work(work(3, **COSTS))
+
+    async def test(operator: Operator) -> None:
+        await asyncio.sleep(1.5)
+        assert server.size() == 3
+        asked = len(source.asked)
+        for size, more in ((3, 0), (2, 1)):
+            if server.size() != size:
+                server.resize(size, "kubectl")
+            found = server.store.get(NUMBERS)
+            assert found
+            await operator.scaler.choose(found)
+            assert len(source.asked) == asked + more
+        assert source.forgotten == []
+
+    operate(test, server, source)
+
+
 # Of a job
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from operating import EARLIER, NAMESPACE, NOW, STAMP, cluster, condition, conditions, group, job, owned
+from operating import EARLIER, NAMESPACE, NOW, STAMP, cluster, condition, conditions, group, job, owned, workers_of
 
 from trireme_operator.api import CONFIG_MAP, Key, Object, key_of
 from trireme_operator.plan.action import Delete
@@ -20,6 +20,7 @@ from trireme_operator.plan.cluster import (
     missing_code,
     plan,
     secret,
+    shrinks,
     status,
     taken,
     values,
@@ -525,6 +526,25 @@ def test_workers_of_another_name_do_not_count() -> None:
     other = owned({"kind": "Deployment", "metadata": {"name": "numbers-other"}, "status": all_ready(1)}, item)
     observed = Observed({Key("Deployment", NAMESPACE, "numbers-other"): other})
     assert status(item, observed, NOW)["readyReplicas"] == 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "there", "which"),
+    [
+        ({"replicas": 2}, 3, True),
+        ({}, 2, True),
+        ({"replicas": 2}, 2, False),
+        ({"replicas": 3}, 2, False),
+        # All go.
+        ({"replicas": 0}, 2, False),
+        ({"replicas": 1, "suspend": True}, 2, False),
+        ({"replicas": 1}, None, False),
+    ],
+)
+def test_when_it_matters_which_workers_go(spec: Object, there: int | None, which: bool) -> None:
+    item = cluster(**spec)
+    made = {} if there is None else {key_of(one): one for one in [workers_of(cluster(replicas=there))]}
+    assert shrinks(item, Observed(made)) is which
 
 
 @pytest.mark.parametrize(("spec", "expected"), [({}, 1), ({"replicas": 5}, 5), ({"replicas": 5, "suspend": True}, 0)])

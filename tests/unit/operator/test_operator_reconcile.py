@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -1110,3 +1111,32 @@ def test_a_wrong_type_of_a_key_is_refused() -> None:
     ready = conditions(twin.objects[NUMBERS]["status"])["Ready"]
     assert ready["reason"] == "InvalidSpec"
     assert "/config/distributed/worker/memory/target" in ready["message"]
+
+
+# Which workers go
+
+
+def shrunk(twin: Twin, meanwhile: Callable[[], None] = lambda: None) -> tuple[list[int], int]:
+    """Reconcile a cluster of three that is to have one; return the workers that there were at each choice, and are."""
+    change(twin, NUMBERS, replicas=1)
+    before: list[int] = []
+
+    async def choose(item: Object) -> None:
+        assert key_of(item) == NUMBERS
+        before.append(twin.objects[WORKERS]["spec"]["replicas"])
+        meanwhile()
+
+    asyncio.run(Reconciler(twin.store, twin, charts, twin.clock, choose=choose).reconcile(NUMBERS))
+    return before, twin.objects[WORKERS]["spec"]["replicas"]
+
+
+def test_who_may_go_is_chosen_before_there_are_fewer() -> None:
+    twin = settled(cluster(replicas=3))
+    assert shrunk(twin) == ([3], 1)
+    assert shrunk(twin) == ([], 1)
+
+
+def test_a_size_that_changes_while_it_is_chosen_is_not_made() -> None:
+    twin = settled(cluster(replicas=3))
+    assert shrunk(twin, lambda: change(twin, NUMBERS, replicas=3)) == ([3], 3)
+    assert shrunk(twin) == ([3], 1)
