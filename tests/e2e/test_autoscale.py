@@ -1,10 +1,13 @@
 """Clusters sized by the work that waits: from nothing, up, and back, without a loss."""
 
 import json
+import re
 
 import pytest
 
-from on_cluster import until
+from on_cluster import Kubectl, until
+
+SYSTEM = Kubectl("trireme-system")
 
 WORKER = {"limits": {"cpu": "1", "memory": "512Mi"}, "requests": {"cpu": "20m"}}
 LARGE = {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "20m"}}
@@ -26,39 +29,93 @@ def slow(number, seconds):
     time.sleep(seconds)  # this is the work, as long as it is to be: nothing is waited for
     return number
 """
+# A task that lasts until its driver lets it go, and tells it where it begins, each time that it does.
+HELD = """
+import socket
+
+def held(where):
+    with socket.create_connection(where) as line:
+        line.sendall(socket.gethostname().encode())
+        line.recv(1)
+    return 0
+"""
+TASKS += f"{HELD}\nheld = app.task(held)\n"
+# The driver's end: `calls` has a line to each that has begun.
+DOOR = """
+import os, socket, threading, time
+
+door = socket.create_server(("", 0))
+where = socket.gethostbyname(socket.gethostname()), door.getsockname()[1]
+calls = []
+
+def answer():
+    while True:
+        line = door.accept()[0]
+        print("held by", line.recv(100).decode(), flush=True)
+        calls.append(line)
+
+threading.Thread(target=answer, daemon=True).start()
+
+def let_go_when(is_time):
+    def wait():
+        while not is_time():
+            time.sleep(0.1)  # between two looks: nothing tells
+        for line in calls:
+            line.close()
+    threading.Thread(target=wait, daemon=True).start()
+"""
+# Some tasks, and one that is begun twice, since its first worker has not enough time to leave.
 WORK = {
-    "dask": """
-import time
+    "dask": DOOR
+    + HELD
+    + """
 from distributed import Client
 
 def slow(number):
     time.sleep(3)  # this is the work: nothing is waited for
     return number
 
+let_go_when(lambda: len(calls) == 2)
 with Client() as client:
-    print(sum(client.gather(client.map(slow, range(12)))))
+    some, last = client.map(slow, range(12)), client.submit(held, where)
+    print(sum(client.gather(some)) + last.result())
+print(len(calls), "times")
 """,
-    "spark": """
-import time
+    "spark": DOOR
+    + HELD
+    + """
 from pyspark.sql import SparkSession
 
 def slow(number):
+    if number == 12:
+        return held(where)
     time.sleep(3)  # this is the work: nothing is waited for
     return number
 
+let_go_when(lambda: len(calls) == 2)
 spark = SparkSession.builder.getOrCreate()
-print(spark.sparkContext.parallelize(range(12), 12).map(slow).sum())
+print(spark.sparkContext.parallelize(range(13), 13).map(slow).sum())
+print(len(calls), "times")
 spark.stop()
 """,
-    "celery": """
+    "celery": DOOR
+    + """
 from celery import group
-from tasks import app, slow
+from tasks import app, held, slow
 
-print(sum(group(slow.s(number, 3) for number in range(12)).apply_async().get(timeout=240)))
+let_go_when(lambda: len(calls) == 2)
+some, last = group(slow.s(number, 3) for number in range(12)).apply_async(), held.delay(where)
+print(sum(some.get(timeout=240)) + last.get(timeout=240))
+print(len(calls), "times")
 print(sum(int(app.backend.client.get(f"ran-{number}")) for number in range(12)), "runs")
 """,
 }
-PRINTED = {"dask": "66", "spark": "66", "celery": "66\n12 runs"}
+PRINTED = {"dask": "66\n2 times", "spark": "66\n2 times", "celery": "66\n2 times\n12 runs"}
+LEFT = {
+    "dask": "1 running task went back to the queue",
+    "spark": "1 executor was stopped with what it ran and held",
+    "celery": "1 running task went back to the queue",
+}
 
 
 def cluster(engine, **autoscaling):
@@ -89,15 +146,36 @@ def condition(item, type_="AutoscalingActive"):
     return found[0] if found else {}
 
 
+def workers(kubectl):
+    """Return the names of the worker pods, and of those among them that are leaving."""
+    pods = kubectl.get("pods", "--selector=app.kubernetes.io/component=worker")["items"]
+    names = {pod["metadata"]["name"]: "deletionTimestamp" in pod["metadata"] for pod in pods}
+    return {*names}, {name for name, leaves in names.items() if leaves}
+
+
+def holders(kubectl):
+    """Return the workers that the held tasks have begun on, one for each time."""
+    return re.findall(r"^held by (\S+)$", kubectl("logs", "job/work-driver", check=False), flags=re.MULTILINE)
+
+
 @pytest.mark.parametrize("engine", WORK)
 def test_work_starts_workers_and_its_end_lets_them_go(kubectl, engine):
+    """On the way back the idle ones go first, and what the last one can't hand over in time is told and done again."""
     kubectl("create", "configmap", "tasks", f"--from-literal=tasks.py={TASKS}")
-    kubectl.apply(cluster(engine))
+    own = cluster(engine)
+    own["spec"]["drainSeconds"] = 10
+    kubectl.apply(own)
     kubectl.wait("wc/it", "condition=Ready", seconds=180)
     kubectl.wait("wc/it", "condition=AutoscalingActive")
     assert kubectl.get("wc/it")["spec"]["replicas"] == 0
     kubectl.apply(job(WORK[engine]))
     until(lambda: kubectl.get("wc/it")["spec"]["replicas"] > 1, seconds=120)
+    until(lambda: holders(kubectl), seconds=120)
+    until(lambda: len(workers(kubectl)[0]) == 1, seconds=120)
+    [busy] = holders(kubectl)
+    assert workers(kubectl) == ({busy}, set())
+    assert "WorkLeftBehind" not in kubectl("describe", "wc/it")
+    kubectl("delete", f"pod/{busy}", "--wait=false")
     kubectl.wait("wj/work", "condition=Complete", seconds=300)
     # Dask's client may tell on stderr, after the answer, of a request that was under way as it closed.
     assert PRINTED[engine] in kubectl.get("wj/work")["status"]["output"]
@@ -108,6 +186,53 @@ def test_work_starts_workers_and_its_end_lets_them_go(kubectl, engine):
     told = kubectl("describe", "wc/it").partition("Events:")[2]
     assert "from 0 to" in told
     assert "to 0 workers" in told
+    assert f"{busy} could not hand over all within 10 s: {LEFT[engine]}" in told
+
+
+TWO = (
+    DOOR
+    + """
+from celery import group
+from tasks import held
+
+let_go_when(lambda: os.path.exists("/tmp/go"))
+print(sum(group(held.s(where) for _ in range(2)).apply_async().get(timeout=240)), len(calls), "times")
+"""
+)
+
+
+def test_an_operator_that_is_started_anew_while_a_worker_leaves(kubectl):
+    kubectl("create", "configmap", "tasks", f"--from-literal=tasks.py={TASKS}")
+    own = cluster("celery", minReplicas=1, maxReplicas=2)
+    own["spec"] |= {"replicas": 1, "drainSeconds": 120}
+    kubectl.apply(own, job(TWO))
+    until(lambda: len(holders(kubectl)) == 2, seconds=180)
+    smaller = {"spec": {"autoscaling": {"maxReplicas": 1}}}
+    kubectl("patch", "wc/it", "--type=merge", f"--patch={json.dumps(smaller)}")
+    until(lambda: workers(kubectl)[1], seconds=60)
+    before = kubectl.get("wc/it")
+    everyone, leaving = workers(kubectl)
+    SYSTEM("delete", "pods", "--selector=app.kubernetes.io/component=operator", "--timeout=60s")
+    SYSTEM("rollout", "status", "deployment/trireme-operator", "--timeout=90s")
+    assert workers(kubectl) == (everyone, leaving)
+    kubectl("exec", "job/work-driver", "--", "touch", "/tmp/go")
+    kubectl.wait("wj/work", "condition=Complete", seconds=120)
+    assert kubectl.get("wj/work")["status"]["output"].endswith("0 2 times")
+    until(lambda: kubectl.get("wc/it")["status"]["autoscaling"]["demand"] == "0 tasks waiting, 0 running")
+    until(lambda: workers(kubectl) == (everyone - leaving, set()), seconds=60)
+    found = kubectl.get("wc/it")
+    assert found["metadata"]["generation"] == before["metadata"]["generation"]
+    assert found["status"]["autoscaling"]["desiredReplicas"] == found["spec"]["replicas"] == 1
+    assert condition(found)["status"] == "True"
+    told = [(one["reason"], one["message"]) for one in kubectl.get("events")["items"]]
+    scaled = sorted(message.partition(":")[0] for reason, message in told if reason == "Scaled")
+    assert scaled == ["from 1 to 2 workers", "from 2 to 1 workers"]
+    assert "WorkLeftBehind" not in dict(told)
+    # Then nothing is left to do, for as long as it may be so.
+    idle = {"spec": {"autoscaling": {"idleTimeoutSeconds": 1}}}
+    kubectl("patch", "wc/it", "--type=merge", f"--patch={json.dumps(idle)}")
+    until(lambda: kubectl.get("wc/it")["status"].get("replicas") == 0)
+    assert "0 as idle for 1 s" in kubectl("describe", "wc/it")
 
 
 REMOTE = """

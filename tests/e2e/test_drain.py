@@ -12,9 +12,9 @@ OPERATOR = ("--namespace=trireme-system", "deployment/trireme-operator")
 WORKERS = "app.kubernetes.io/instance=load,app.kubernetes.io/component=worker"
 
 
-def gone(load, name):
-    """Wait until a pod is gone, and another is there for it."""
-    until(lambda: name not in {*load.workers(), *load.leaving()}, seconds=90)
+def gone(load, *names):
+    """Wait until pods are gone: in less time than they may take."""
+    until(lambda: not {*names} & {*load.workers(), *load.leaving()}, seconds=50)
 
 
 def scale(load):
@@ -26,7 +26,7 @@ def scale(load):
 def delete(load):
     name = next(iter(load.workers()))
     load.kubectl("delete", f"pod/{name}", "--wait=false")
-    gone(load, name)
+    return name
 
 
 def evict(load):
@@ -34,7 +34,12 @@ def evict(load):
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
     path = f"/api/v1/namespaces/{load.kubectl.namespace}/pods/{name}/eviction"
     load.kubectl("create", f"--raw={path}", "--filename=-", stdin=json.dumps(eviction))
-    gone(load, name)
+    return name
+
+
+def evict_and_delete(load):
+    """Have two leave at the same time, and one stay."""
+    gone(load, evict(load), delete(load))
 
 
 def drain(load):
@@ -62,8 +67,8 @@ def without_operator(load):
     try:
         load.kubectl("wait", OPERATOR[0], "pod", "--selector=app.kubernetes.io/component=operator", "--for=delete")
         load.kubectl("scale", "deployment/load-worker", "--replicas=2")
-        load.settled(2, seconds=120)
-        delete(load)
+        until(load.leaving)
+        gone(load, delete(load), *load.leaving())
     finally:
         load.kubectl("scale", *OPERATOR, "--replicas=1")
         load.kubectl("rollout", "status", *OPERATOR)
@@ -83,7 +88,7 @@ ENGINES = ["dask", "celery", "spark"]
 @pytest.mark.parametrize("engine", ENGINES)
 def test_nothing_is_lost_or_done_twice(kubectl, engine):
     load = Load.of_resources(kubectl, engine)
-    for leave in (scale, delete, evict, drain, roll, without_operator):
+    for leave in (scale, evict_and_delete, drain, roll, without_operator):
         leave(load)
         load.settled(3)
     autoscale(load)
