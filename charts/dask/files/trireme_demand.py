@@ -230,8 +230,16 @@ def busy_threads(scheduler: Scheduler, target: float, tasks: int, kinds: Kinds) 
     known = sum(kinds.values())
     if not known:
         return 0.0
-    parts = sum(number * min(1.0, scheduler._get_prefix_duration(kind) / target) for kind, number in kinds.items())
+    parts = sum(number * min(1.0, duration(scheduler, kind) / target) for kind, number in kinds.items())
     return tasks * parts / known
+
+
+def duration(scheduler: Scheduler, kind: TaskPrefix) -> float:
+    """Return how many seconds a task of a kind takes, as the scheduler reckons; how it is asked differs by version."""
+    if kind.duration_average >= 0:
+        return kind.duration_average
+    # None has ended yet.
+    return 2 * kind.max_exec_time if kind.max_exec_time > 0 else scheduler.UNKNOWN_TASK_DURATION
 
 
 def queued_kinds(scheduler: Scheduler) -> Kinds:
