@@ -1,5 +1,6 @@
 """Names of the API and of what is put on objects."""
 
+import sys
 from typing import Any, NamedTuple, TypeAlias
 
 GROUP = "trireme.dev"
@@ -114,6 +115,13 @@ class Key(NamedTuple):
 def key_of(item: Object) -> Key:
     """Return the key of an object."""
     return Key(item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"])
+
+
+def share_texts(item: Object) -> None:
+    """Let equal texts of ConfigMaps be one in memory: all clusters of an engine have the same scripts."""
+    if item.get("kind") == CONFIG_MAP.kind and item.get("data"):
+        texts = item["data"].items()
+        item["data"] = {name: sys.intern(text) if isinstance(text, str) else text for name, text in texts}
 
 
 def is_group(item: Object) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from trireme_operator.api import CHART_KINDS, Object
+from trireme_operator.api import CHART_KINDS, Object, share_texts
 
 _ORDER = {kind.kind: position for position, kind in enumerate(CHART_KINDS)}
 _REMEMBERED = 256
@@ -137,6 +137,7 @@ class Charts:
                 raise ChartProblem(f"with these values the chart is no YAML: {error}") from error
         for item in objects:
             item["metadata"]["namespace"] = namespace
+            share_texts(item)
         return sorted(objects, key=lambda item: (_ORDER.get(item["kind"], len(_ORDER)), item["metadata"]["name"]))
 
 

@@ -17,6 +17,7 @@ from trireme_operator.api import (
     Key,
     Kind,
     Object,
+    share_texts,
 )
 from trireme_operator.connection import APPLY, MERGE, ApiError, Connection
 from trireme_operator.plan.action import Delete, Patch
@@ -254,6 +255,7 @@ class ClusterClient:
 
 def _lean(item: Object) -> Object:
     """Leave out who manages which field, a third of most objects, but where it tells who sets a size."""
+    share_texts(item)
     if item.get("kind") not in (WORKER_CLUSTER.kind, WORKER_GROUP.kind):
         item.get("metadata", {}).pop("managedFields", None)
     return item

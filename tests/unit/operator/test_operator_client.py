@@ -369,6 +369,19 @@ def test_who_manages_which_field_is_kept_of_clusters_alone(api: ApiServer, kind:
     run(api, test)
 
 
+def test_equal_texts_of_config_maps_are_one_in_memory(api: ApiServer) -> None:
+    both = [{**an_object(CONFIG_MAP, name=name), "data": {"run.sh": "echo it\n" * 100}} for name in ("a", "b")]
+    api.answer(said({"metadata": {"resourceVersion": "42"}, "items": both[:1]}))
+    api.answer(streamed(line({"type": "ADDED", "object": both[1]})))
+
+    async def test(client: ClusterClient) -> None:
+        [listed], version = await client.list(CONFIG_MAP, None)
+        [watched] = [item async for _, item in client.watch(CONFIG_MAP, None, version)]
+        assert watched["data"]["run.sh"] is listed["data"]["run.sh"]
+
+    run(api, test)
+
+
 def test_a_watch_that_is_refused(api: ApiServer) -> None:
     api.answer(refused(410, "too old resource version"))
 
