@@ -1,20 +1,24 @@
 """One key: observe, plan, execute, report."""
 
+import asyncio
 import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import NamedTuple
 
 from trireme_operator import events, metrics
 from trireme_operator.api import (
     CONFIG_MAP,
+    DEPLOYMENT,
     JOB,
     KINDS,
     POD,
     QUOTA_SHORT,
+    STATEFUL_SET,
     WORKER_CLUSTER,
     WORKER_CRON_JOB,
     WORKER_GROUP,
@@ -52,6 +56,7 @@ _LOG_SECONDS = 30.0
 # Enough to be guessed never; letters and digits, because it becomes part of a URL.
 _PASSWORD_BYTES = 24
 _REMEMBERED = 1000
+_HAVE_PODS = (DEPLOYMENT.kind, STATEFUL_SET.kind)
 # A quota counts a pod that has gone for about a second more.
 _SURE_SECONDS = 3.0
 _MOUNT_ASKED = timedelta(seconds=30)
@@ -379,8 +384,7 @@ class Reconciler:
             logger.info("created", extra={"object": str(key_of(item))})
         for patch in plan.renew if made else ():
             await self._patch(patch)
-        for item in await self._to_apply(plan.apply):
-            await self._apply(item)
+        await self._apply_all(await self._to_apply(plan.apply))
         for item in plan.start:
             await self._start(item)
         for patch in plan.patch:
@@ -414,6 +418,13 @@ class Reconciler:
             return
         # Either the watch has not shown it yet, or it is another one's: an earlier job's that still goes, or a user's.
         _must_be_same_owners(item, await self._client.get(KINDS[key.kind], key.namespace, key.name))
+
+    async def _apply_all(self, items: list[Object]) -> None:
+        """Apply objects side by side, but what pods need before the pods."""
+        for _, some in groupby(items, lambda item: item["kind"] in _HAVE_PODS):
+            for failure in await asyncio.gather(*map(self._apply, some), return_exceptions=True):
+                if failure:
+                    raise failure
 
     async def _apply(self, item: Object) -> None:
         key = key_of(item)

@@ -875,14 +875,19 @@ def test_a_jobs_own_cluster_keeps_the_size_that_it_is_given() -> None:
 # What it tells
 
 
+def test_nothing_is_said_of_a_decision_before_there_is_one() -> None:
+    operator = Operator(Server(sized(2, most=4)), Work(work(9)))
+    status = run(operator.reconcile)
+    assert "autoscaling" not in status
+    told = conditions(status)["AutoscalingActive"]
+    assert (told["status"], told["reason"]) == ("False", "Starting")
+
+
 def test_what_was_decided_arrives_in_the_status() -> None:
     server, source = Server(sized(2, most=4)), Work(work(9))
 
     async def test(operator: Operator) -> None:
-        status = await operator.reconcile()
-        assert "autoscaling" not in status
-        told = conditions(status)["AutoscalingActive"]
-        assert (told["status"], told["reason"]) == ("False", "Starting")
+        await operator.reconcile()
         await asyncio.sleep(1.5)
         assert [key for _, key in operator.asks] == [NUMBERS]
         status = await operator.reconcile()
