@@ -16,6 +16,8 @@ _ORDER = {kind.kind: position for position, kind in enumerate(CHART_KINDS)}
 _REMEMBERED = 256
 # Less than the lease is valid, because it holds up everything else.
 _HELM_SECONDS = 5
+# They end a line in YAML, and in no template: what is behind one in a value would be read as objects of its own.
+_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 
 
 class ChartProblem(Exception):
@@ -130,6 +132,9 @@ class Charts:
     def _render(self, engine: str, name: str, namespace: str, values: Object) -> list[Object]:
         objects: list[Object] = []
         for text in self._renderer.render(self._folder / engine, name, namespace, values):
+            if end := _LINE_ENDS.search(text):
+                told = f"the character U+{ord(end[0]):04X} ends a line in YAML: leave it out"
+                raise ChartProblem(f"at '{_place(values, end[0]) or ''}': {told}")
             try:
                 objects += [item for item in _load(text) if item]
             except yaml.YAMLError as error:
@@ -139,6 +144,19 @@ class Charts:
             item["metadata"]["namespace"] = namespace
             share_texts(item)
         return sorted(objects, key=lambda item: (_ORDER.get(item["kind"], len(_ORDER)), item["metadata"]["name"]))
+
+
+def _place(values: Any, character: str) -> str | None:
+    """Return where in values a character is, as a JSON pointer; None if nowhere."""
+    if isinstance(values, str):
+        return "" if character in values else None
+    entries = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    for key, value in entries:
+        if character in str(key):
+            return f"/{key}"
+        if (below := _place(value, character)) is not None:
+            return f"/{key}{below}"
+    return None
 
 
 def _load(text: str) -> list[Any]:

@@ -102,6 +102,38 @@ def test_a_problem_names_the_value(engine: str, given: Object, words: list[str])
 
 
 @pytest.mark.parametrize(
+    ("engine", "place", "given", "end"),
+    [
+        *(
+            ("spark", "/config/spark.app.name", {"config": {"spark.app.name": "TEXT"}}, end)
+            for end in "\x85\u2028\u2029"
+        ),
+        *(
+            ("celery", "/env/0/value", {"env": [{"name": "A", "value": "of\ntwo linesTEXT"}]}, end)
+            for end in "\u2028\u2029"
+        ),
+        *(("dask", "/podAnnotations/a", {"podAnnotations": {"a": "of\ntwo linesTEXT"}}, end) for end in "\u2028\u2029"),
+    ],
+)
+def test_a_value_makes_no_objects_of_its_own(engine: str, place: str, given: Object, end: str) -> None:
+    text = end.join(["", "---", "apiVersion: v1", "kind: Service", "metadata: {name: theirs}"])
+    with pytest.raises(ChartProblem, match=rf"at '{place}': the character U\+{ord(end):04X} ends a line in YAML"):
+        charts.render(
+            engine, "numbers", NAMESPACE, json.loads(json.dumps(given).replace("TEXT", json.dumps(text)[1:-1]))
+        )
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\x85", "\u2028"])
+def test_what_a_chart_writes_in_quotes_may_end_lines(end: str) -> None:
+    text = f"a{end}---{end}kind: Service"
+    found = charts.render("dask", "numbers", NAMESPACE, {"image": text})
+    (worker,) = [
+        item for item in found if item["metadata"]["name"] == "numbers-worker" and item["kind"] == "Deployment"
+    ]
+    assert worker["spec"]["template"]["spec"]["containers"][0]["image"] == text
+
+
+@pytest.mark.parametrize(
     ("engine", "name", "given", "message"),
     [
         (
@@ -275,7 +307,7 @@ def test_what_the_helm_command_refuses_is_a_problem(tmp_path: Path) -> None:
 
 def test_what_is_no_yaml_is_a_problem() -> None:
     with pytest.raises(ChartProblem, match="no YAML"):
-        charts.render("celery", "numbers", NAMESPACE, {"queues": ["\x1f"]})
+        charts.render("spark", "numbers", NAMESPACE, {"config": {"spark.app.name": "\x1f"}})
 
 
 def test_charts_are_loaded_from_the_folder(tmp_path: Path) -> None:
