@@ -62,14 +62,14 @@ in which a task process is not replaced after each task. Threads have the rest t
 - name: CELERY_BROKER_URL
   value: redis://:$(REDIS_PASSWORD)@{{ $host }}:6379/0
 - name: CELERY_RESULT_BACKEND
-  value: {{ .Values.broker.resultBackend | default (printf "redis://:$(REDIS_PASSWORD)@%s:6379/1" $host) }}
+  value: {{ .Values.broker.resultBackend | default (printf "redis://:$(REDIS_PASSWORD)@%s:6379/1" $host) | quote }}
 {{- else if eq $type "rabbitmq" -}}
 - name: RABBITMQ_PASSWORD
   valueFrom: {secretKeyRef: {name: {{ include "celery.authSecret" . }}, key: password}}
 - name: CELERY_BROKER_URL
   value: amqp://trireme:$(RABBITMQ_PASSWORD)@{{ $host }}:5672//
 - name: CELERY_RESULT_BACKEND
-  value: {{ .Values.broker.resultBackend | default "rpc://" }}
+  value: {{ .Values.broker.resultBackend | default "rpc://" | quote }}
 {{- else if .Values.broker.existingSecret -}}
 - name: CELERY_BROKER_URL
   valueFrom: {secretKeyRef: {name: {{ .Values.broker.existingSecret }}, key: url}}

@@ -377,6 +377,21 @@ def test_spark_config(render: Render) -> None:
     assert properties["spark.storage.decommission.enabled"] == "true"
 
 
+@pytest.mark.parametrize("text", ["a:", "a\n---\nkind:\tPod", '"a\\'])
+def test_a_name_of_a_queue_is_that_and_nothing_else(render: Render, text: str) -> None:
+    objects = render("celery", {"queues": [text, "b"], "excludeQueues": [text], "monitor": {"enabled": True}})
+    for component in ("worker", "monitor"):
+        command = container(objects["Deployment", f"{NAME}-{component}"])["command"]
+        assert command[-2:] == [f"--queues={text},b", f"--exclude-queues={text}"]
+
+
+@pytest.mark.parametrize("type_", ["redis", "rabbitmq"])
+def test_a_result_store_is_that_and_nothing_else(render: Render, type_: str) -> None:
+    url = "file:///a #b: c\n- name: HOME"
+    worker = render("celery", {"broker": {"type": type_, "resultBackend": url}})["Deployment", f"{NAME}-worker"]
+    assert environment(worker)["CELERY_RESULT_BACKEND"] == url
+
+
 def test_celery_settings_lose_no_task(render: Render) -> None:
     data = render("celery")["ConfigMap", f"{NAME}-conf"]["data"]
     defaults = json.loads(data["defaults.json"])

@@ -55,6 +55,7 @@ OWN: list[tuple[str, Object, str]] = [
     ("celery", {"queues": ["a,b"]}, r"'/queues/0': 'a,b' does not match"),
     ("celery", {"queues": ["a", "a"]}, r"'/queues': items at 0 and 1 are equal"),
     ("celery", {"config": {"worker_concurrency": 0}}, r"'/config/worker_concurrency': minimum"),
+    ("celery", {"config": {"task_queue_max_priority": "$(id)"}}, r"'/config/task_queue_max_priority': got string"),
     ("celery", {"pool": "gevent"}, r"'/pool': value must be one of"),
     ("celery", {"broker": {"type": "kafka"}}, r"'/broker/type': value must be one of"),
     ("celery", {"broker": {"queueType": "stream"}}, r"'/broker/queueType': value must be one of"),
