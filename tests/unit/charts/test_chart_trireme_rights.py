@@ -5,6 +5,19 @@ import yaml
 from charting import CHARTS, container
 from helm_python import Chart
 
+from trireme_operator.api import (
+    CHART_KINDS,
+    CONFIG_MAP,
+    EVENT,
+    GROUP,
+    JOB,
+    SECRET,
+    WATCHED,
+    WORKER_CLUSTER,
+    WORKER_GROUP,
+    WORKER_JOB,
+)
+
 ALL = {"namespace": ""}
 ONE = {"namespace": "team"}
 
@@ -26,11 +39,45 @@ def test_rights_are_named_one_by_one(values):
     assert {verb for _, what, verb in may if what == "secrets"} == {"create"}
     # What a pod runs, it says by way of controllers alone.
     assert {(what, verb) for _, what, verb in may if what.startswith("pods")} == {
-        *(("pods", verb) for verb in ("get", "list", "watch")),
+        *(("pods", verb) for verb in ("list", "watch")),
         ("pods/log", "get"),
         ("pods/status", "patch"),
     }
     assert not {what for _, what, _ in may} & {"pods/exec", "serviceaccounts", "roles", "clusterroles", "nodes"}
+
+
+def test_rights_are_those_that_are_used():
+    """Each verb by what the operator does with a kind; what it has nothing to do with is not here."""
+    role = rendered(ONE)["Role", "trireme-operator", "team"]
+    may = [
+        (group, what, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for what in rule["resources"]
+        for verb in rule["verbs"]
+    ]
+    assert len(set(may)) == len(may)
+    applied = {kind: {"create", "patch"} for kind in (*CHART_KINDS, WORKER_CLUSTER)}
+    started = {kind: {"create", "get"} for kind in (CONFIG_MAP, JOB, WORKER_JOB)}
+    patched = {kind: {"patch"} for kind in (JOB, WORKER_GROUP)}
+    deleted = {kind: {"delete"} for kind in (*CHART_KINDS, JOB, WORKER_CLUSTER, WORKER_JOB)}
+    watched = {kind: {"list", "watch"} for kind in WATCHED}
+    others = {SECRET: {"create"}, EVENT: {"create", "list"}}
+    used = {
+        (kind.group, kind.plural, verb)
+        for reason in (applied, started, patched, deleted, watched, others)
+        for kind, verbs in reason.items()
+        for verb in verbs
+    }
+    assert {right for right in may if "/" not in right[1]} == used
+    own = [kind for kind in WATCHED if kind.group == GROUP]
+    assert {right for right in may if "/" in right[1]} == {
+        *((GROUP, f"{kind.plural}/status", "patch") for kind in own),
+        *((GROUP, f"{kind.plural}/finalizers", "update") for kind in own),
+        *((GROUP, f"{kind.plural}/scale", "patch") for kind in (WORKER_CLUSTER, WORKER_GROUP)),
+        ("", "pods/status", "patch"),
+        ("", "pods/log", "get"),
+    }
 
 
 def test_in_one_namespace_it_has_rights_nowhere_else():
