@@ -87,9 +87,9 @@ def helm(*arguments, namespace):
     return run("helm", "--kube-context=kind-trireme", f"--namespace={namespace}", *arguments).stdout
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def no_operator():
-    """Stop the operator, to show that nothing needs it."""
+    """Stop the operator, to show that nothing needs it, until the end of these tests."""
     system = Kubectl("trireme-system")
     system("scale", "deployment/trireme-operator", "--replicas=0")
     until(lambda: not system("get", "pods", "--output=name").strip())

@@ -1,12 +1,13 @@
 """The three results of the samples: by `make demo`, by hand, and nothing left after them."""
 
 import re
+import uuid
 from pathlib import Path
 
 import pytest
 from reader import Reader
 
-from on_cluster import TOP, until
+from on_cluster import TOP, Kubectl, until
 from pages import commands, missing, snippets
 
 SAMPLES = {
@@ -20,6 +21,7 @@ BORROWING = {
     "clusters/celery.yaml": ("sums-add", snippets("docs/celery.md", "A cluster and a job", "console")),
     "clusters/spark.yaml": ("tables-average-age", snippets("docs/spark.md", "A cluster and a job", "console")),
 }
+CONTROL = {"clusters/dask.yaml": "scheduler", "clusters/celery.yaml": "broker", "clusters/spark.yaml": "master"}
 LISTED = (
     "workerclusters,workerjobs,deployments,statefulsets,jobs,pods,services,configmaps,secrets,"
     "networkpolicies,poddisruptionbudgets,persistentvolumeclaims"
@@ -32,22 +34,41 @@ def own(kubectl):
     return [name for name in names if name != "configmap/kube-root-ca.crt"]
 
 
-@pytest.mark.parametrize("sample", SAMPLES)
-def test_a_sample_by_hand(kubectl, sample):
-    name, result = SAMPLES[sample]
+@pytest.fixture(scope="module")
+def by_hand(tmp_path_factory):
+    """Run the three at once, by the commands as they stand in the README; lend their namespace and what was printed."""
+    kubectl = Kubectl(f"by-hand-{uuid.uuid4().hex[:6]}")
+    kubectl("create", "namespace", kubectl.namespace)
     kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    kubectl("apply", "--filename", TOP / "manifests" / "samples" / sample)
-    until(lambda: own(kubectl), seconds=10)
-    kubectl.wait(f"wj/{name}", "condition=Complete", seconds=240)
+    (script,) = snippets("README.md", "Two commands", "sh")
+    yield kubectl, Reader(tmp_path_factory.mktemp("by-hand"), kubectl).does(script).splitlines()
+    kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
+
+
+def test_the_readme_runs_the_samples_by_hand(by_hand):
+    _, printed = by_hand
+    results = dict(SAMPLES.values())
+    for name, line in zip(("add", "mean", "average-age"), printed[-3:], strict=True):
+        assert re.match(results[name], line), printed
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_a_sample_by_hand(by_hand, sample):
+    kubectl, _ = by_hand
+    name, result = SAMPLES[sample]
+
+    def left():
+        return [one for one in own(kubectl) if name in one]
+
     status = kubectl.get(f"wj/{name}")["status"]
     assert re.match(result, status["output"].splitlines()[-1])
     assert status["attempts"] == 1
     assert {"startTime", "completionTime"} <= status.keys()
     # The template's cluster goes when the job is done; the job stays.
-    until(lambda: not kubectl("get", "workerclusters,deployments,statefulsets", "--output=name").split())
-    assert f"workerjob.trireme.dev/{name}" in own(kubectl)
+    until(lambda: not [one for one in left() if re.match("workercluster|deployment|statefulset", one)])
+    assert f"workerjob.trireme.dev/{name}" in left()
     kubectl("delete", "--filename", TOP / "manifests" / "samples" / sample)
-    until(lambda: not own(kubectl), seconds=120)
+    until(lambda: not left(), seconds=120)
 
 
 @pytest.mark.parametrize("sample", BORROWING)
@@ -55,6 +76,10 @@ def test_a_job_that_borrows_a_cluster(kubectl, sample, tmp_path):
     name, (console,) = BORROWING[sample]
     kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
     Reader(tmp_path, kubectl).follows(console)
+    parts = {pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod for pod in kubectl.get("pods")["items"]}
+    assert parts.keys() >= {"driver", CONTROL[sample]}
+    for container in (container for pod in parts.values() for container in pod["spec"]["containers"]):
+        assert {"cpu", "memory"} <= container["resources"]["limits"].keys()
     # The cluster stays, and outlives the job.
     kubectl("delete", f"wj/{name}")
     cluster = kubectl.get("wc")["items"][0]
@@ -76,30 +101,6 @@ def test_every_sample_is_tested():
         path.read_text() for path in Path(__file__).parent.glob("test_*.py") if path.name != Path(__file__).name
     )
     assert [name for name in found - here if not re.search(rf"\b{Path(name).stem}(\.yaml)?[\"']", tests)] == []
-
-
-def test_every_part_of_a_sample_has_limits(kubectl):
-    kubectl("apply", *(f"--filename={TOP / 'manifests' / 'samples' / sample}" for sample in SAMPLES))
-
-    def containers():
-        pods = kubectl.get("pods")["items"]
-        parts = {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in pods}
-        wanted = {"scheduler", "master", "broker", "worker"}
-        return parts >= wanted and [container for pod in pods for container in pod["spec"]["containers"]]
-
-    for container in until(containers):
-        assert {"cpu", "memory"} <= container["resources"]["limits"].keys()
-    kubectl("delete", *(f"--filename={TOP / 'manifests' / 'samples' / sample}" for sample in SAMPLES))
-    until(lambda: not own(kubectl), seconds=180)
-
-
-def test_the_readme_runs_the_samples_by_hand(kubectl, tmp_path):
-    """The commands as they stand there, in a namespace of the test's."""
-    (script,) = snippets("README.md", "Two commands", "sh")
-    printed = Reader(tmp_path, kubectl).does(script).splitlines()
-    results = dict(SAMPLES.values())
-    for name, line in zip(("add", "mean", "average-age"), printed[-3:], strict=True):
-        assert re.match(results[name], line), printed
 
 
 def test_make_demo_prints_the_three_results(make):

@@ -230,13 +230,3 @@ def test_the_alerts_are_loaded_and_fire_when_they_should(measured, kubectl):
     tried = yaml.safe_load((TOP / "tests" / "e2e" / "alerts_test.yaml").read_text())["tests"]
     assert {case["alertname"] for test in tried for case in test["alert_rule_test"]} == set(rules())
     kubectl("exec", "prometheus", "--", "promtool", "test", "rules", "/etc/prometheus/alerts_test.yaml")
-
-
-def test_the_commands_of_the_documentation():
-    text = (TOP / "docs" / "monitoring.md").read_text()
-    upgrade, template = (block.replace("\\\n", " ") for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
-    # The definitions that its objects ask for are not in the lab.
-    whole = run("sh", "-c", upgrade.replace("helm upgrade", "helm template").replace("--reuse-values", "")).stdout
-    kinds = {item["kind"] for item in yaml.safe_load_all(whole) if item}
-    assert {"ServiceMonitor", "PodMonitor", "PrometheusRule", "ConfigMap"} <= kinds
-    assert {item["kind"] for item in yaml.safe_load_all(run("sh", "-c", template).stdout) if item} == {"PodMonitor"}

@@ -1,6 +1,7 @@
 """The operator as it is installed: jobs that go wrong, hand-over, one namespace alone, what kubectl tells."""
 
 import json
+import uuid
 
 import pytest
 
@@ -30,99 +31,118 @@ def condition(item, type_):
     return found[0] if found else {}
 
 
-@pytest.mark.parametrize(
-    ("driver", "spec", "reason", "words"),
-    [
-        (
-            {"script": "print('before')\nraise ValueError('no such column')"},
-            {},
-            "DriverFailed",
-            "ValueError: no such column",
-        ),
-        ({"script": "import sys\nsys.exit(3)"}, {}, "DriverFailed", "exit code 3"),
-        ({"script": "x = 1 +"}, {}, "DriverFailed", "SyntaxError"),
-        (
-            {"script": "import threading\nthreading.Event().wait()"},  # never ends
-            {"activeDeadlineSeconds": 5},
-            "DeadlineExceeded",
-            "spec.activeDeadlineSeconds",
-        ),
-        ({"script": "x = bytearray(1 << 30)"}, {}, "OOMKilled", "spec.driver.resources.limits.memory"),
-        ({"command": ["no-such-program"]}, {}, None, "no-such-program"),
-    ],
-    ids=["raises", "exits", "syntax", "never-ends", "memory", "no-program"],
-)
-def test_a_job_that_fails_says_why(kubectl, driver, spec, reason, words):
-    kubectl.apply(cluster(), job("it", driver, **spec))
-    if reason is None:
-        until(lambda: words in condition(kubectl.get("wj/it"), "DriverRunning").get("message", ""), seconds=60)
-        return
-    kubectl.wait("wj/it", "condition=Failed")
-    failed = condition(kubectl.get("wj/it"), "Failed")
-    assert failed["reason"] == reason
-    assert words in failed["message"]
-    assert words in kubectl("describe", "wj/it")
-
-
-def test_a_job_that_prints_a_hundred_megabytes(kubectl):
-    """In lines first, then in a single one."""
-    script = """
+FAILING = {
+    "raises": (
+        {"script": "print('before')\nraise ValueError('no such column')"},
+        "DriverFailed",
+        "ValueError: no such column",
+    ),
+    "exits": ({"script": "import sys\nsys.exit(3)"}, "DriverFailed", "exit code 3"),
+    "syntax": ({"script": "x = 1 +"}, "DriverFailed", "SyntaxError"),
+    "never-ends": (
+        {"script": "import threading\nthreading.Event().wait()"},  # never ends
+        "DeadlineExceeded",
+        "spec.activeDeadlineSeconds",
+    ),
+    "memory": ({"script": "x = bytearray(1 << 30)"}, "OOMKilled", "spec.driver.resources.limits.memory"),
+}
+# In lines first, then in a single one.
+PRINTS = """
 import sys
 line = "x" * 1000 + "\\n"
 for _ in range(50_000): sys.stdout.write(line)
 sys.stdout.write("y" * 50_000_000)
 print("\\nthe end")
 """
-    kubectl.apply(cluster(), job("it", {"script": script}))
-    kubectl.wait("wj/it", "condition=Complete", seconds=180)
-    output = kubectl.get("wj/it")["status"]["output"]
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """Lend a namespace with one cluster for jobs that need no more, which start side by side."""
+    kubectl = Kubectl(f"operator-{uuid.uuid4().hex[:6]}")
+    kubectl("create", "namespace", kubectl.namespace)
+    files = ("--from-literal=main.py=import helper; print(helper.x)", "--from-literal=helper.py=x = 42")
+    kubectl("create", "configmap", "program", *files)
+    more = {"never-ends": {"activeDeadlineSeconds": 5}}
+    kubectl.apply(
+        cluster(),
+        *(job(name, driver, **more.get(name, {})) for name, (driver, *_) in FAILING.items()),
+        job("no-program", {"command": ["no-such-program"]}),
+        job("no-image", {"script": "print(1)", "image": "trireme/nowhere:1"}),
+        job("fails", {"command": ["false"]}, backoffLimit=1),
+        job("goes", {"command": ["true"]}, ttlSecondsAfterFinished=1),
+        job("waits", {"script": "print(7)"}, suspend=True),
+        job("runs", {"code": {"configMap": "program"}}),
+        job("by-command", {"code": {"configMap": "program"}, "command": ["python", "main.py"]}),
+        job("misses", {"code": {"configMap": "nowhere"}}),
+        job("theirs", {"command": ["true"]}, managedBy="example.com/queue"),
+    )
+    yield kubectl
+    kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_a_job_that_fails_says_why(shared, name):
+    _, reason, words = FAILING[name]
+    shared.wait(f"wj/{name}", "condition=Failed")
+    failed = condition(shared.get(f"wj/{name}"), "Failed")
+    assert failed["reason"] == reason
+    assert words in failed["message"]
+    assert words in shared("describe", f"wj/{name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "words"),
+    [
+        ("no-program", None, "no-such-program"),
+        ("no-image", "ImagePullBackOff", "spec.driver.image: trireme/nowhere:1"),
+        ("misses", "CodeNotFound", "nowhere"),
+    ],
+)
+def test_a_driver_that_can_not_start_says_why(shared, name, reason, words):
+    def told():
+        found = condition(shared.get(f"wj/{name}"), "DriverRunning")
+        return words in found.get("message", "") and reason in (None, found["reason"])
+
+    until(told, seconds=90)
+
+
+def test_a_job_that_prints_a_hundred_megabytes(shared):
+    shared.apply(job("prints", {"script": PRINTS}))
+    shared.wait("wj/prints", "condition=Complete", seconds=180)
+    output = shared.get("wj/prints")["status"]["output"]
     assert output.endswith("the end")
     assert len(output) <= 4096
     assert SYSTEM.get("pods")["items"][0]["status"]["containerStatuses"][0]["restartCount"] == 0
 
 
-def test_an_image_that_is_not_there(kubectl):
-    kubectl.apply(cluster(), job("it", {"script": "print(1)", "image": "trireme/nowhere:1"}))
-    until(lambda: condition(kubectl.get("wj/it"), "DriverRunning").get("reason") == "ImagePullBackOff", seconds=90)
-    assert "spec.driver.image: trireme/nowhere:1" in condition(kubectl.get("wj/it"), "DriverRunning")["message"]
-
-
-def test_retries_count_attempts_and_time_to_live_ends_it(kubectl):
-    kubectl.apply(
-        cluster(),
-        job("fails", {"command": ["false"]}, backoffLimit=1),
-        job("goes", {"command": ["true"]}, ttlSecondsAfterFinished=1),
-    )
-    until(lambda: not kubectl("get", "wj/goes", "--ignore-not-found").strip(), seconds=60)
-    kubectl.wait("wj/fails", "condition=Failed")
-    status = kubectl.get("wj/fails")["status"]
+def test_retries_count_attempts_and_time_to_live_ends_it(shared):
+    until(lambda: not shared("get", "wj/goes", "--ignore-not-found").strip(), seconds=60)
+    shared.wait("wj/fails", "condition=Failed")
+    status = shared.get("wj/fails")["status"]
     assert status["attempts"] == 2
     assert status["state"] == "Failed"
 
 
-def test_suspended_until_resumed(kubectl):
-    kubectl.apply(cluster(), job("it", {"script": "print(7)"}, suspend=True))
-    kubectl.wait("wc/tasks", "condition=Ready")
-    until(lambda: kubectl.get("wj/it").get("status", {}).get("state") == "Suspended")
-    assert not kubectl("get", "jobs", "--output=name").strip()
-    kubectl("patch", "wj/it", "--type=merge", '--patch={"spec": {"suspend": false}}')
-    kubectl.wait("wj/it", "condition=Complete")
-    assert kubectl.get("wj/it")["status"]["output"] == "7"
+def test_suspended_until_resumed(shared):
+    shared.wait("wc/tasks", "condition=Ready")
+    until(lambda: shared.get("wj/waits").get("status", {}).get("state") == "Suspended")
+    assert not shared("get", "job/waits-driver", "--ignore-not-found").strip()
+    shared("patch", "wj/waits", "--type=merge", '--patch={"spec": {"suspend": false}}')
+    shared.wait("wj/waits", "condition=Complete")
+    assert shared.get("wj/waits")["status"]["output"] == "7"
 
 
-def test_a_program_in_a_config_map(kubectl):
-    files = ("--from-literal=main.py=import helper; print(helper.x)", "--from-literal=helper.py=x = 42")
-    kubectl("create", "configmap", "program", *files)
-    kubectl.apply(
-        cluster(),
-        job("runs", {"code": {"configMap": "program"}}),
-        job("by-command", {"code": {"configMap": "program"}, "command": ["python", "main.py"]}),
-        job("misses", {"code": {"configMap": "nowhere"}}),
-    )
-    for name in ("runs", "by-command"):
-        kubectl.wait(f"wj/{name}", "condition=Complete")
-        assert kubectl.get(f"wj/{name}")["status"]["output"] == "42"
-    until(lambda: condition(kubectl.get("wj/misses"), "DriverRunning").get("reason") == "CodeNotFound", seconds=60)
+@pytest.mark.parametrize("name", ["runs", "by-command"])
+def test_a_program_in_a_config_map(shared, name):
+    shared.wait(f"wj/{name}", "condition=Complete")
+    assert shared.get(f"wj/{name}")["status"]["output"] == "42"
+
+
+def test_a_job_that_somebody_else_manages_is_left_alone(shared):
+    """One of ours, which was made with it, has ended."""
+    shared.wait("wj/runs", "condition=Complete")
+    assert "status" not in shared.get("wj/theirs")
 
 
 def test_what_kubectl_tells(kubectl):
@@ -208,13 +228,6 @@ def test_what_only_a_closer_look_tells(kubectl):
     until(lambda: condition(kubectl.get("wj/it"), "DriverRunning").get("reason") == "QuotaExceeded")
     kubectl("delete", "quota/full")
     kubectl.wait("wj/it", "condition=Complete")
-
-
-def test_a_job_that_somebody_else_manages_is_left_alone(kubectl):
-    kubectl.apply(cluster(), job("theirs", {"command": ["true"]}, managedBy="example.com/queue"))
-    kubectl.apply(job("ours", {"command": ["true"]}))
-    kubectl.wait("wj/ours", "condition=Complete")
-    assert "status" not in kubectl.get("wj/theirs")
 
 
 def test_an_upgrade_of_the_operator_leaves_clusters_alone(kubectl):
