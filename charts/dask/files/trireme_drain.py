@@ -75,7 +75,7 @@ async def drain(worker: Worker) -> None:
     # The scheduler sends a worker in this state nothing more and gives its queue to others.
     worker.status = Status.closing_gracefully
     while running(worker) and time.monotonic() < deadline and not worker.batched_stream.closed():
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)  # between two looks: a worker tells nobody when its last task ends
     left = running(worker)
     try:
         retired = await asyncio.wait_for(

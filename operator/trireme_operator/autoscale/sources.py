@@ -114,6 +114,7 @@ class Sources:
         try:
             return await news(cluster, seconds)
         except Exception as error:
+            # Whatever it is, the question that follows meets it, and says so.
             logger.debug("no news", extra={"object": str(key_of(cluster)), "error": repr(error)})
             return False
 

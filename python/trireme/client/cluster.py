@@ -148,7 +148,7 @@ class Cluster:
                 why = f"{ready['reason']}: {ready['message']}" if ready else "no operator has looked at it"
                 why = str(patience.error or why)
                 raise TooLate(f"cluster {self.name} is not ready after {timeout:.0f} s: {why}")
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)  # between two looks
 
     def connect(self) -> dict[str, str]:
         """Return the variables by which a program here finds the engine, by forwards that last until this is left."""
@@ -244,6 +244,7 @@ class Cluster:
         """
         try:
             for client in self._clients:
+                # Each engine's client has errors of its own, and the cluster goes in any case.
                 with suppress(Exception):
                     client.close()
             self._clients = []

@@ -109,7 +109,7 @@ class Job:
                     return
             if deadline is not None and time.monotonic() > deadline:
                 raise TooLate(f"job {self.name} has not ended after {timeout} s: it is {self.state}")
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)  # between two looks: a watch would end with each lost connection
 
     def failure(self) -> str | None:
         """Return why it failed, as last seen."""
@@ -156,7 +156,7 @@ class Job:
                     yield from follow(self.kube, name, threading.Event(), "driver")
             if over:
                 return
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)  # between two looks
 
     def exit_code(self) -> int:
         """Return its last driver's exit code; 1 if it failed without one."""
@@ -229,7 +229,7 @@ class Job:
                     followers.finish(_LAST_LINES_SECONDS)
                     workers.finish(_WORKERS_SECONDS)
                     return code
-                time.sleep(_POLL_SECONDS)
+                time.sleep(_POLL_SECONDS)  # between two looks
         finally:
             counting.close()
 

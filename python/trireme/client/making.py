@@ -108,5 +108,5 @@ def _patiently(ask: Callable[[], _Answer]) -> _Answer:
         try:
             return ask()
         except ConnectionLost:
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(_PAUSE_SECONDS)  # between two attempts: an API server that is away does not tell when it is back
     return ask()

@@ -58,7 +58,7 @@ class Processes:
             self.check()
             if time.monotonic() > deadline:
                 raise TriremeError(f"{what} took longer than {seconds:.0f} s:\n{self._logs()}")
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)  # between two questions: a process does not tell when it listens
 
     def check(self) -> None:
         """Tell whether all live.
