@@ -7,7 +7,10 @@ from pathlib import Path
 from subprocess import run
 from typing import Any
 
+import dask
+import distributed  # noqa: F401, whose defaults are among Dask's once it is imported
 import pytest
+import yaml
 from charting import ENGINES, NAME, NAMESPACE, Object, Render, Rendered, container, environment, limits, workloads
 from helm_python import HelmRenderError
 
@@ -339,11 +342,12 @@ def test_changed_configuration_rolls_the_pods(render: Render, engine: str) -> No
     assert all(one != other for one, other in zip(before, after, strict=True) if one or other)
 
 
-def test_dask_config_keeps_the_api(render: Render) -> None:
-    routes = {"distributed": {"scheduler": {"http": {"routes": []}, "allowed-failures": 9}}}
+def test_whoever_looks_at_a_dask_scheduler_sends_no_worker_away(render: Render) -> None:
+    routes = {"distributed": {"scheduler": {"http": {"routes": ["distributed.http.scheduler.api"]}, "bandwidth": 9}}}
     text = render("dask", {"config": routes})["ConfigMap", f"{NAME}-conf"]["data"]["dask.yaml"]
-    assert "- distributed.http.scheduler.api" in text
-    assert "allowed-failures: 9" in text
+    scheduler = yaml.safe_load(text)["distributed"]["scheduler"]
+    assert sorted(scheduler["http"]["routes"]) == sorted(dask.config.get("distributed.scheduler.http.routes"))
+    assert scheduler["bandwidth"] == 9
 
 
 def test_dask_scheduler_tells_its_demand(render: Render) -> None:
