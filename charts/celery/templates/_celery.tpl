@@ -58,23 +58,23 @@ in which a task process is not replaced after each task. Threads have the rest t
   value: trireme_app:Loader
 {{ if eq $type "redis" -}}
 - name: REDIS_PASSWORD
-  valueFrom: {secretKeyRef: {name: {{ include "celery.authSecret" . }}, key: password}}
+  valueFrom: {secretKeyRef: {name: {{ include "celery.authSecret" . | quote }}, key: password}}
 - name: CELERY_BROKER_URL
   value: redis://:$(REDIS_PASSWORD)@{{ $host }}:6379/0
 - name: CELERY_RESULT_BACKEND
   value: {{ .Values.broker.resultBackend | default (printf "redis://:$(REDIS_PASSWORD)@%s:6379/1" $host) | quote }}
 {{- else if eq $type "rabbitmq" -}}
 - name: RABBITMQ_PASSWORD
-  valueFrom: {secretKeyRef: {name: {{ include "celery.authSecret" . }}, key: password}}
+  valueFrom: {secretKeyRef: {name: {{ include "celery.authSecret" . | quote }}, key: password}}
 - name: CELERY_BROKER_URL
   value: amqp://trireme:$(RABBITMQ_PASSWORD)@{{ $host }}:5672//
 - name: CELERY_RESULT_BACKEND
   value: {{ .Values.broker.resultBackend | default "rpc://" | quote }}
 {{- else if .Values.broker.existingSecret -}}
 - name: CELERY_BROKER_URL
-  valueFrom: {secretKeyRef: {name: {{ .Values.broker.existingSecret }}, key: url}}
+  valueFrom: {secretKeyRef: {name: {{ quote .Values.broker.existingSecret }}, key: url}}
 - name: CELERY_RESULT_BACKEND
-  valueFrom: {secretKeyRef: {name: {{ .Values.broker.existingSecret }}, key: result-backend, optional: true}}
+  valueFrom: {secretKeyRef: {name: {{ quote .Values.broker.existingSecret }}, key: result-backend, optional: true}}
 {{- else -}}
 - name: CELERY_BROKER_URL
   value: {{ .Values.broker.url | quote }}
@@ -112,7 +112,7 @@ in which a task process is not replaced after each task. Threads have the rest t
   configMap: {name: {{ include "common.name" . }}-conf}
 {{- with .Values.broker.tls.secretName }}
 - name: broker-tls
-  secret: {secretName: {{ . }}}
+  secret: {secretName: {{ quote . }}}
 {{- end }}
 {{- end -}}
 
@@ -127,7 +127,7 @@ volumeClaimTemplates:
     spec:
       accessModes: [ReadWriteOnce]
       {{- with .persistence.storageClass }}
-      storageClassName: {{ . }}
+      storageClassName: {{ quote . }}
       {{- end }}
       resources:
         requests: {storage: {{ .persistence.size }}}

@@ -20,20 +20,20 @@ the ports with metrics, which Prometheus may read if the values say from where.
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
-  name: {{ include "common.name" .root }}
+  name: {{ include "common.name" .root | quote }}
   labels:
     {{- include "common.labels" (dict "root" .root) | nindent 4 }}
 spec:
   podSelector:
     matchLabels:
-      app.kubernetes.io/instance: {{ include "common.name" .root }}
+      app.kubernetes.io/instance: {{ include "common.name" .root | quote }}
       app.kubernetes.io/part-of: trireme
   policyTypes: [Ingress]
   ingress:
     - from:
         - podSelector:
             matchLabels:
-              app.kubernetes.io/instance: {{ include "common.name" .root }}
+              app.kubernetes.io/instance: {{ include "common.name" .root | quote }}
               app.kubernetes.io/part-of: trireme
     - from:
         - namespaceSelector: {}

@@ -28,22 +28,22 @@ A group's component is called otherwise, because the selectors of its cluster's 
 */}}
 {{- define "common.selectorLabels" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
-app.kubernetes.io/instance: {{ include "common.cluster" .root }}
+app.kubernetes.io/instance: {{ include "common.cluster" .root | quote }}
 app.kubernetes.io/component: {{ ternary "group-" "" (ne .root.Values.cluster "") }}{{ .component }}
 {{- if .root.Values.cluster }}
-trireme.dev/group: {{ include "common.name" .root }}
+trireme.dev/group: {{ include "common.name" .root | quote }}
 {{- end }}
 {{- end -}}
 
 {{/* Labels of every object. Arguments: root, component (left out for what belongs to the whole cluster). */}}
 {{- define "common.labels" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
-app.kubernetes.io/instance: {{ include "common.cluster" .root }}
+app.kubernetes.io/instance: {{ include "common.cluster" .root | quote }}
 {{- with .component }}
 app.kubernetes.io/component: {{ ternary "group-" "" (ne $.root.Values.cluster "") }}{{ . }}
 {{- end }}
 {{- if .root.Values.cluster }}
-trireme.dev/group: {{ include "common.name" .root }}
+trireme.dev/group: {{ include "common.name" .root | quote }}
 {{- end }}
 app.kubernetes.io/part-of: trireme
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}

@@ -20,7 +20,7 @@ imagePullSecrets:
 {{- end }}
 {{- range $key := list "affinity" "nodeSelector" "priorityClassName" "tolerations" "topologySpreadConstraints" }}
 {{- with get $.placement $key }}
-{{ $key }}: {{- if kindIs "string" . }} {{ . }}{{ else }}{{ toYaml . | nindent 2 }}{{ end }}
+{{ $key }}: {{- if kindIs "string" . }} {{ quote . }}{{ else }}{{ toYaml . | nindent 2 }}{{ end }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -83,7 +83,7 @@ The user's entry takes the place of the chart's. Arguments: chart (list), user (
   value: {{ .Values.drainSeconds | int | quote }}
 {{- if .Values.cluster }}
 - name: TRIREME_GROUP
-  value: {{ include "common.name" . }}
+  value: {{ include "common.name" . | quote }}
 {{- end }}
 {{- end -}}
 
@@ -106,7 +106,7 @@ The user's entry takes the place of the chart's. Arguments: chart (list), user (
   configMap: {name: {{ include "common.name" . }}-scripts}
 {{- with .Values.code.configMap }}
 - name: code
-  configMap: {name: {{ . }}}
+  configMap: {name: {{ quote . }}}
 {{- end }}
 {{- with .Values.volumes }}
 {{ toYaml . }}

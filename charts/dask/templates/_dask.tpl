@@ -75,7 +75,7 @@ ephemeral:
   volumeClaimTemplate:
     spec:
       accessModes: [ReadWriteOnce]
-      storageClassName: {{ .storageClassName }}
+      storageClassName: {{ quote .storageClassName }}
       resources:
         requests: {storage: {{ .size }}}
 {{- else if .size -}}

@@ -51,7 +51,7 @@ spark://{{ include "common.cluster" . }}-master.{{ .Release.Namespace }}.svc:707
 {{/* What everybody here proves to know: Spark reads this variable before its property, in each of its processes. */}}
 {{- define "spark.authEnv" -}}
 - name: _SPARK_AUTH_SECRET
-  valueFrom: {secretKeyRef: {name: {{ include "spark.authSecret" . }}, key: password}}
+  valueFrom: {secretKeyRef: {name: {{ include "spark.authSecret" . | quote }}, key: password}}
 {{- end -}}
 
 {{/*
@@ -137,7 +137,7 @@ needs a URL alone: a parameter that is none of its own goes along as a header. I
 {{- if .Values.history.enabled }}
 {{- with .Values.history.existingClaim }}
 - name: events
-  persistentVolumeClaim: {claimName: {{ . }}}
+  persistentVolumeClaim: {claimName: {{ quote . }}}
 {{- end }}
 {{- end }}
 {{- end -}}

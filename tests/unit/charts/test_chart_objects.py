@@ -161,6 +161,51 @@ def test_names_that_would_not_do(render: Render, engine: str, name: str) -> None
 
 
 @every_engine
+@pytest.mark.parametrize("name", ["on", "n", "yes", "null", "true"])
+@pytest.mark.parametrize("cluster", ["", "off", "no"])
+def test_a_name_is_one_whatever_else_yaml_takes_it_for(render: Render, engine: str, name: str, cluster: str) -> None:
+    def texts(item: Any) -> list[Any]:
+        if isinstance(item, dict):
+            return [found for value in item.values() for found in texts(value)]
+        return [found for value in item for found in texts(value)] if isinstance(item, list) else [item]
+
+    words = (bool, type(None))
+    objects = render(engine, {"cluster": cluster}, name=name)
+    usual = render(engine, {"cluster": cluster and "others"})
+    assert {(kind, found.removeprefix(name)) for kind, found in objects} == {
+        (kind, found.removeprefix(NAME)) for kind, found in usual
+    }
+    assert [one for one in texts([*objects.values()]) if isinstance(one, words)] == [
+        one for one in texts([*usual.values()]) if isinstance(one, words)
+    ]
+
+
+@pytest.mark.parametrize("name", ["123", "1e3", "null", "0.5"])
+@pytest.mark.parametrize(
+    ("engine", "values"),
+    [
+        *((engine, {"code": {"configMap": "NAME"}, "priorityClassName": "NAME"}) for engine in ENGINES),
+        ("dask", {"spill": {"size": "1Gi", "storageClassName": "NAME"}}),
+        ("spark", {"auth": {"existingSecret": "NAME"}, "history": {"enabled": True, "existingClaim": "NAME"}}),
+        ("spark", {"master": {"persistence": {"enabled": True, "storageClass": "NAME"}}}),
+        ("celery", {"auth": {"existingSecret": "NAME"}, "flower": {"enabled": True}, "beat": {"enabled": True}}),
+        ("celery", {"broker": {"existingSecret": "NAME", "tls": {"secretName": "NAME"}}}),
+        ("celery", {"broker": {"type": "rabbitmq", "persistence": {"enabled": True, "storageClass": "NAME"}}}),
+    ],
+)
+def test_names_of_other_objects_are_texts(render: Render, engine: str, values: Object, name: str) -> None:
+    given = json.loads(json.dumps(values).replace("NAME", name))
+    usual = json.dumps([*render(engine, json.loads(json.dumps(values).replace("NAME", "other-name"))).values()])
+    known = json.loads(usual.replace("other-name", name))
+    for item in (*known, *(found := [*render(engine, given).values()])):
+        for metadata in (item.get("spec", {}).get("template") or {}).get("metadata", {}), item["metadata"]:
+            metadata.pop("annotations", None)
+        if item["kind"] == "Secret":
+            item.pop("data")
+    assert found == known
+
+
+@every_engine
 def test_the_longest_name_fits(render: Render, engine: str) -> None:
     for kind, name in render(engine, name="a" * 45):
         # A StatefulSet's pods carry its name and a hash of 10 in a label.
