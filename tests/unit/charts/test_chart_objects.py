@@ -408,6 +408,20 @@ def test_dask_scheduler_tells_its_demand(render: Render) -> None:
     assert template["metadata"]["annotations"].keys() == {"checksum/conf"}
 
 
+def test_whoever_looks_at_a_spark_master_changes_nothing(render: Render, tmp_path: Path) -> None:
+    (tmp_path / "spark-class").write_text('#!/bin/sh\necho "$SPARK_DAEMON_JAVA_OPTS"')
+    (tmp_path / "spark-class").chmod(0o755)
+    script = render("spark")["ConfigMap", f"{NAME}-scripts"]["data"]["master.sh"]
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "POD_IP": "10.0.0.1", "SPARK_DAEMON_JAVA_OPTS": "-Xms8m"}
+    told = run(["bash", "-c", script], env=env, capture_output=True, text=True, check=True).stdout.split()
+    assert {
+        "-Xms8m",
+        "-Dspark.master.rest.enabled=false",
+        "-Dspark.master.ui.decommission.allow.mode=DENY",
+        "-Dspark.ui.killEnabled=false",
+    } <= set(told)
+
+
 def test_spark_config(render: Render) -> None:
     given = {
         "spark.master": "local",
