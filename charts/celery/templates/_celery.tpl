@@ -16,10 +16,6 @@
 {{- if or (and .Values.monitor.enabled (not .Values.cluster)) (and .Values.monitor.demand (ne (include "celery.brokerType" .) "redis")) -}}true{{- end -}}
 {{- end -}}
 
-{{- define "celery.authSecret" -}}
-{{- .Values.auth.existingSecret | default (printf "%s-auth" (include "common.cluster" .)) -}}
-{{- end -}}
-
 {{/*
 Tasks that one worker runs at a time: as many processes as CPUs. Threads are for tasks that wait for something, so there
 are four more, as Python itself has them for that (concurrent.futures.ThreadPoolExecutor).
@@ -58,14 +54,14 @@ in which a task process is not replaced after each task. Threads have the rest t
   value: trireme_app:Loader
 {{ if eq $type "redis" -}}
 - name: REDIS_PASSWORD
-  valueFrom: {secretKeyRef: {name: {{ include "celery.authSecret" . | quote }}, key: password}}
+  valueFrom: {secretKeyRef: {name: {{ include "common.authSecret" . | quote }}, key: password}}
 - name: CELERY_BROKER_URL
   value: redis://:$(REDIS_PASSWORD)@{{ $host }}:6379/0
 - name: CELERY_RESULT_BACKEND
   value: {{ .Values.broker.resultBackend | default (printf "redis://:$(REDIS_PASSWORD)@%s:6379/1" $host) | quote }}
 {{- else if eq $type "rabbitmq" -}}
 - name: RABBITMQ_PASSWORD
-  valueFrom: {secretKeyRef: {name: {{ include "celery.authSecret" . | quote }}, key: password}}
+  valueFrom: {secretKeyRef: {name: {{ include "common.authSecret" . | quote }}, key: password}}
 - name: CELERY_BROKER_URL
   value: amqp://trireme:$(RABBITMQ_PASSWORD)@{{ $host }}:5672//
 - name: CELERY_RESULT_BACKEND
@@ -114,21 +110,4 @@ in which a task process is not replaced after each task. Threads have the rest t
 - name: broker-tls
   secret: {secretName: {{ quote . }}}
 {{- end }}
-{{- end -}}
-
-{{/* A StatefulSet's volume claim. Arguments: root, component, persistence. */}}
-{{- define "celery.claim" -}}
-persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Retain}
-volumeClaimTemplates:
-  - metadata:
-      name: {{ .name }}
-      labels:
-        {{- include "common.labels" . | nindent 8 }}
-    spec:
-      accessModes: [ReadWriteOnce]
-      {{- with .persistence.storageClass }}
-      storageClassName: {{ quote . }}
-      {{- end }}
-      resources:
-        requests: {storage: {{ .persistence.size }}}
 {{- end -}}

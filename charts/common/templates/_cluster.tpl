@@ -73,3 +73,40 @@ spec:
     matchLabels:
       {{- include "common.selectorLabels" (dict "root" . "component" "worker") | nindent 6 }}
 {{- end -}}
+
+{{/* Name of the Secret with the cluster's password, in its key `password`: the user's, or the one that is made. */}}
+{{- define "common.authSecret" -}}
+{{- .Values.auth.existingSecret | default (printf "%s-auth" (include "common.cluster" .)) -}}
+{{- end -}}
+
+{{/* The one that is made. */}}
+{{- define "common.auth" -}}
+{{- $name := include "common.authSecret" . }}
+{{- $old := lookup "v1" "Secret" .Release.Namespace $name }}
+apiVersion: v1
+kind: Secret
+metadata:
+  name: {{ $name }}
+  labels:
+    {{- include "common.labels" (dict "root" .) | nindent 4 }}
+data:
+  # Kept across upgrades. Letters and digits, because it becomes part of a URL.
+  password: {{ if $old }}{{ $old.data.password }}{{ else }}{{ randAlphaNum 32 | b64enc }}{{ end }}
+{{- end -}}
+
+{{/* A StatefulSet's volume claim. Arguments: root, component, name (of the volume), persistence. */}}
+{{- define "common.claim" -}}
+persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Retain}
+volumeClaimTemplates:
+  - metadata:
+      name: {{ .name }}
+      labels:
+        {{- include "common.labels" . | nindent 8 }}
+    spec:
+      accessModes: [ReadWriteOnce]
+      {{- with .persistence.storageClass }}
+      storageClassName: {{ quote . }}
+      {{- end }}
+      resources:
+        requests: {storage: {{ .persistence.size }}}
+{{- end -}}

@@ -44,14 +44,10 @@ spark://{{ include "common.cluster" . }}-master.{{ .Release.Namespace }}.svc:707
 {{- if eq .Values.mode "connect" -}}true{{- end -}}
 {{- end -}}
 
-{{- define "spark.authSecret" -}}
-{{- .Values.auth.existingSecret | default (printf "%s-auth" (include "common.cluster" .)) -}}
-{{- end -}}
-
 {{/* What everybody here proves to know: Spark reads this variable before its property, in each of its processes. */}}
 {{- define "spark.authEnv" -}}
 - name: _SPARK_AUTH_SECRET
-  valueFrom: {secretKeyRef: {name: {{ include "spark.authSecret" . | quote }}, key: password}}
+  valueFrom: {secretKeyRef: {name: {{ include "common.authSecret" . | quote }}, key: password}}
 {{- end -}}
 
 {{/*
