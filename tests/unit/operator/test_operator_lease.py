@@ -129,6 +129,12 @@ class World:
     def operator(self, identity: str) -> Leadership:
         return Leadership(self.leases, "trireme-system", identity, self.clock)  # type: ignore[arg-type]
 
+    async def lead(self) -> None:
+        """Lead until the lease is lost."""
+        leader = self.operator("a")
+        await leader.acquire()
+        await leader.keep()
+
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         assert self.waited < 600, "waits for ever"
@@ -236,12 +242,7 @@ def test_a_lease_is_kept_until_another_has_it(world: World) -> None:
 
     world.on_sleep = steal
 
-    async def test() -> None:
-        leader = world.operator("a")
-        await leader.acquire()
-        await leader.keep()
-
-    world.run(test)
+    world.run(world.lead)
     assert world.leases.holder() == "b"
     # One write each time, until the tenth.
     assert renewals[:10] == list(range(1, 11))
@@ -253,12 +254,7 @@ def test_a_lease_that_can_not_be_renewed_is_lost_before_another_may_take_it(worl
 
     world.on_sleep = break_
 
-    async def test() -> None:
-        leader = world.operator("a")
-        await leader.acquire()
-        await leader.keep()
-
-    world.run(test)
+    world.run(world.lead)
     # The last renewal was at 20 s.
     assert 20 < world.ended < 20 + 15
 
@@ -269,12 +265,7 @@ def test_a_short_failure_does_not_lose_the_lease(world: World) -> None:
 
     world.on_sleep = hiccup
 
-    async def test() -> None:
-        leader = world.operator("a")
-        await leader.acquire()
-        await leader.keep()
-
-    world.run(test)
+    world.run(world.lead)
     assert world.ended > 100
 
 
@@ -284,12 +275,7 @@ def test_a_server_that_does_not_answer_does_not_keep_a_lease_past_its_time(world
 
     world.on_sleep = fall_silent
 
-    async def test() -> None:
-        leader = world.operator("a")
-        await leader.acquire()
-        await leader.keep()
-
-    world.run(test)
+    world.run(world.lead)
     assert 20 < world.ended < 20 + 15
 
 
@@ -299,10 +285,5 @@ def test_a_server_that_answers_again_in_time_does_not_lose_the_lease(world: Worl
 
     world.on_sleep = hiccup
 
-    async def test() -> None:
-        leader = world.operator("a")
-        await leader.acquire()
-        await leader.keep()
-
-    world.run(test)
+    world.run(world.lead)
     assert world.ended > 100
