@@ -6,6 +6,7 @@ from objects import NOWHERE, cluster, condition, cron_job, group, job, reason
 from on_cluster import until
 
 LONG = "n" * 63
+SMALL = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "10m"}}
 
 
 def nested(levels):
@@ -195,6 +196,21 @@ def test_what_the_api_server_refuses(kubectl, operator):
         ({"image": "NOT A NAME"}, "ImagePullBackOff", ["spec.image", "NOT A NAME"]),
         ({"values": {**NOWHERE, "scheduler": NOWHERE}}, "Unschedulable", ["no node takes a pod", "0/2 nodes"]),
         ({"resources": limits(cpu="900"), "replicas": 1}, "Unschedulable", ["Insufficient cpu", "resources.requests"]),
+        (
+            {"engine": "celery", "celery": {"broker": {"existingSecret": "nowhere"}}, "resources": SMALL},
+            "CreateContainerConfigError",
+            ['secret "nowhere" not found: create it, or correct its name'],
+        ),
+        (
+            {"values": {"priorityClassName": "nowhere"}, "dask": {"scheduler": {"resources": SMALL}}},
+            "FailedCreate",
+            ["no PriorityClass with name nowhere was found: create it, or correct spec.values.priorityClassName"],
+        ),
+        (
+            {"values": {**NOWHERE, "scheduler": {"priorityClassName": "nowhere"}}},
+            "FailedCreate",
+            ["no PriorityClass with name nowhere", "correct spec.values.scheduler.priorityClassName"],
+        ),
     ],
 )
 def test_why_pods_do_not_run(kubectl, operator, values, expected, words):

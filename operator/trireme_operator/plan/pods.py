@@ -22,6 +22,8 @@ _MOUNT = re.compile(
 )
 # A claim that a pod names, and that nobody can lower requests for.
 _CLAIM = re.compile(r'persistentvolumeclaim "[^"]*" (?:not found|is being deleted)')
+# A Secret or ConfigMap that a container's variables come from, or a key of it; in the kubelet's words.
+_REFERENCE = re.compile(r'(?:secrets?|configmaps?) "[^"]*" not found|couldn\'t find key ')
 # Longer than most pods take to start, lest each start costs a request more.
 _LONG = timedelta(seconds=10)
 # 128 and the signal's number.
@@ -112,7 +114,8 @@ def _of_container(container: Object, fields: Fields) -> Trouble | None:
             f"{fields.image}: {container['image']} can't be pulled: correct its name, or give access to it",
         )
     if reason in _START:
-        return Trouble(reason, f"a container can't be started: {waiting.get('message', '')}")
+        why = f"a container can't be started: {waiting.get('message', '')}"
+        return Trouble(reason, f"{why}: create it, or correct its name" if _REFERENCE.search(why) else why)
     last = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
     if last and (reason == "CrashLoopBackOff" or last.get("exitCode")):
         return Trouble(

@@ -368,6 +368,16 @@ def test_who_waits_for_a_secret(message: str, waits_for_it: bool) -> None:
             [pod(waits("CreateContainerConfigError", "secret not found"))],
             Trouble("CreateContainerConfigError", "a container can't be started: secret not found"),
         ),
+        *(
+            (
+                [pod(waits("CreateContainerConfigError", what))],
+                Trouble(
+                    "CreateContainerConfigError",
+                    f"a container can't be started: {what}: create it, or correct its name",
+                ),
+            )
+            for what in ('secret "a" not found', 'configmap "a" not found', "couldn't find key url in Secret team/a")
+        ),
         ([pod(stopped(1, message="Traceback\nno module\n"))], CRASHES),
         ([pod(waits("CrashLoopBackOff"), last=stopped(1, message="no module"))], CRASHES),
         ([pod({"running": {}}, last=stopped(1, message="no module"))], CRASHES),
