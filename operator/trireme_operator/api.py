@@ -29,7 +29,7 @@ APPLIED_ANNOTATION = f"{GROUP}/applied"
 """On what the operator applies: a digest of all that it applied, so that it sees when that has changed."""
 
 RENEWED_ANNOTATION = f"{GROUP}/renewed"
-"""On pod templates: since when pods have a password that was made in place of a lost one."""
+"""On pod templates: since when pods have what took the place of what was lost: a password, a master."""
 
 JOB_MANAGER = f"{GROUP}/workerjob-controller"
 """In a WorkerJob's spec.managedBy: this operator."""

@@ -104,6 +104,14 @@ REASONS = (
         "wait; if it stays so, look at the control pod: `kubectl describe pod`, `kubectl logs`",
     ),
     Reason(
+        "ControlReplaced",
+        ("DriverRunning",),
+        Told.WARNING,
+        "a Spark master took the place of another one, and does not know the driver of before, which is started anew;"
+        " `spec.backoffLimit` does not count it",
+        "set `spec.spark.master.persistence` of the cluster, and drivers go on",
+    ),
+    Reason(
         "ClusterNotReady",
         ("Ready",),
         Told.NO,

@@ -39,7 +39,7 @@ from trireme_operator.plan import depth
 from trireme_operator.plan import group as group_plan
 from trireme_operator.plan import job as job_plan
 from trireme_operator.plan.action import Patch, Plan
-from trireme_operator.plan.attempts import DRIVER
+from trireme_operator.plan.attempts import DRIVER, Forgetting
 from trireme_operator.plan.conditions import find, is_true, moment, timestamp
 from trireme_operator.plan.difference import correction, merge_patch, must_apply
 from trireme_operator.plan.pods import Trouble, long_about_to_start, not_made, not_mounted
@@ -321,6 +321,7 @@ class Reconciler:
             log=log if log and log != output else None,
             trouble=trouble,
             short=short if wait is None else None,
+            forgetting=self._forgetting(cluster) if cluster and driver else None,
         )
         if job_plan.has_ended(job):
             return Decision(job_plan.plan(job, observed, now), lambda _: None)
@@ -337,6 +338,13 @@ class Reconciler:
             return job_plan.status(job, observed, now, refusal or problem)
 
         return Decision(plan, status)
+
+    def _forgetting(self, cluster: Object) -> Forgetting | None:
+        """Return the control pod of a cluster if it has forgotten drivers; those of a server there are its clients."""
+        pods = self._store.pods(cluster["metadata"]["namespace"], cluster["metadata"]["name"])
+        if any(cluster_plan.of_component(pods, server) for server in cluster_plan.adapter(cluster).servers):
+            return None
+        return cluster_plan.forgetting(cluster, pods)
 
     async def _log(self, driver: Object, pod: Object, now: datetime) -> str | None:
         """Return the end of a driver's log; None if it can't be read, and probably never will be."""

@@ -54,6 +54,10 @@ def _alone(_: Object, __: Sequence[Object]) -> Object:
     return {}
 
 
+def _remembers(_: Object) -> str:
+    return ""
+
+
 def _none(_config: Object, _schema: Object) -> list[str]:
     return []
 
@@ -79,6 +83,8 @@ class Adapter:
         autoscaled: the chart's values for clusters with spec.autoscaling.
         beside: the chart's values for a cluster beside groups: of its spec and theirs.
         unfit: says what is wrong with a group of its spec, as a field and what to do; empty if nothing is.
+        forgets: says how to have a control pod keep what it knows, where one that takes its place knows no driver of
+            before, which waits for ever then; given a control pod. Empty if it keeps that, or drivers find out.
         unknown: what is wrong with the keys of a configuration that may be another library's, and is taken therefore;
             given the chart's value `config` and its schema.
     """
@@ -99,4 +105,5 @@ class Adapter:
     autoscaled: Object = field(default_factory=dict)
     beside: Callable[[Object, Sequence[Object]], Object] = _alone
     unfit: Callable[[Object], str] = _fit
+    forgets: Callable[[Object], str] = _remembers
     unknown: Callable[[Object, Object], Sequence[str]] = _none

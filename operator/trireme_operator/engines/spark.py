@@ -69,6 +69,13 @@ def _unfit(group: Object) -> str:
     )
 
 
+def _forgets(master: Object) -> str:
+    """Say what to set where a master's recovery files go with its pod: a driver waits to hear of the next one from it."""
+    volumes = master["spec"].get("volumes", [])
+    goes = any(volume["name"] == "recovery" and "emptyDir" in volume for volume in volumes)
+    return "spec.spark.master.persistence keeps what a master knows" if goes else ""
+
+
 SPARK = Adapter(
     name="spark",
     control="master",
@@ -90,6 +97,7 @@ SPARK = Adapter(
     unfit=_unfit,
     driver_ports=({"name": "http-ui", "containerPort": 4040},),
     servers=("connect",),
+    forgets=_forgets,
 )
 
 _ALIVE = "ALIVE"

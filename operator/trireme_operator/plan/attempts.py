@@ -1,6 +1,7 @@
 """Why a driver's pods failed: what ran them ended them, or what they ran."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 
 from trireme_operator.api import Object
@@ -28,13 +29,29 @@ _DISRUPTIONS = {
 }
 
 
-def failures(job: Object, pods: Iterable[Object], stamp: str) -> list[Object]:
+@dataclass(frozen=True)
+class Forgetting:
+    """A control pod that knows none of the drivers that began before it, which wait for it in vain.
+
+    Args:
+        component: what it is, such as a master.
+        since: when it was made, as in JSON.
+        fix: how to have it keep what it knows.
+    """
+
+    component: str
+    since: str
+    fix: str
+
+
+def failures(job: Object, pods: Iterable[Object], stamp: str, forgetting: Forgetting | None = None) -> list[Object]:
     """Return the driver pods that failed since the last look, oldest first, as in status.failures.
 
     Args:
         job: the WorkerJob, with the status that tells of the earlier ones.
         pods: its driver's pods, oldest first.
         stamp: the time, for those of which nothing tells when they were made.
+        forgetting: the control pod of its cluster, if that forgets drivers.
     """
     before = job.get("status", {}).get("failures", [])
     known, number, since = {one["pod"] for one in before}, 0, ""
@@ -42,7 +59,8 @@ def failures(job: Object, pods: Iterable[Object], stamp: str) -> list[Object]:
         number, since = before[-1]["attempt"], before[-1]["time"]
     found = []
     for pod in pods:
-        name, trouble = pod["metadata"]["name"], of(job, pod)
+        name, forgotten = pod["metadata"]["name"], of_forgotten(job, pod, forgetting)
+        trouble = forgotten or of(job, pod)
         made = pod["metadata"].get("creationTimestamp", stamp)
         # One is made after the end of another. Those before the last that is told were told, though not any more.
         if trouble is None or name in known or made < since:
@@ -53,8 +71,8 @@ def failures(job: Object, pods: Iterable[Object], stamp: str) -> list[Object]:
             "pod": name,
             "reason": trouble.reason,
             "message": trouble.message[:_MESSAGE_CHARACTERS],
-            "time": _end(pod) or made,
-            "counted": of_disruption(pod) is None,
+            "time": _end(pod) or (forgetting.since if forgotten and forgetting else made),
+            "counted": of_disruption(pod) is None and forgotten is None,
         }
         if last_words := said(pod)[-_OUTPUT_CHARACTERS:]:
             one["output"] = last_words
@@ -90,6 +108,38 @@ def of_lost_node(pod: Object) -> Trouble | None:
         f" {pod.get('spec', {}).get('nodeName', '')} does not answer, bring it back, delete it, or taint it"
         " node.kubernetes.io/out-of-service",
     )
+
+
+def of_forgotten(job: Object, pod: Object, forgetting: Forgetting | None) -> Trouble | None:
+    """Return why a driver is started anew that runs, or was deleted for this; None if it may go on.
+
+    Args:
+        job: the WorkerJob; one that is suspended has its driver ended anyway.
+        pod: a driver's pod.
+        forgetting: the control pod of its cluster, if that forgets drivers.
+    """
+    runs = pod.get("status", {}).get("phase") == "Running"
+    deleted = pod.get("status", {}).get("phase") == "Failed" and "deletionTimestamp" in pod["metadata"]
+    if forgetting is None or job["spec"].get("suspend") or of_disruption(pod) or not (runs or deleted):
+        return None
+    began = began_at(pod, "driver")
+    if began is None or began >= forgetting.since:
+        return None
+    return Trouble(
+        "ControlReplaced",
+        f"the {forgetting.component} is another one since {forgetting.since}, which does not know the driver of before,"
+        f" so that is started anew: {forgetting.fix}",
+    )
+
+
+def began_at(pod: Object, name: str) -> str | None:
+    """Return when a container of a pod began, as in JSON; None if it has not."""
+    for container in pod.get("status", {}).get("containerStatuses", []):
+        if container["name"] == name:
+            state = container.get("state", {})
+            found: str | None = (state.get("running") or state.get("terminated") or {}).get("startedAt")
+            return found
+    return None
 
 
 def of_failure(pod: Object, output: str | None = None) -> Trouble:

@@ -34,6 +34,7 @@ from trireme_operator.api import (
 from trireme_operator.engines import ENGINES, Adapter
 from trireme_operator.plan import quota, rivals, scaling
 from trireme_operator.plan.action import Delete, Patch, Plan
+from trireme_operator.plan.attempts import Forgetting, began_at
 from trireme_operator.plan.conditions import Condition, find, merge, moment, timestamp
 from trireme_operator.plan.difference import sealed
 from trireme_operator.plan.pods import Fields, Trouble, of_deployment, of_pods, waits_for_secret
@@ -233,6 +234,7 @@ def plan(cluster: Object, wanted: list[Object], observed: Observed, password: st
         create=[secret(cluster, password)] if lacks_secret else [],
         renew=[renewal(key, now) for key in sorted(having)] if lacks_secret else [],
         apply=wanted,
+        patch=_renewed_servers(cluster, observed),
         delete=[
             Delete(_PRUNED[key.kind], key.namespace, key.name, item["metadata"]["uid"])
             for key, item in observed.objects.items()
@@ -240,6 +242,22 @@ def plan(cluster: Object, wanted: list[Object], observed: Observed, password: st
         ],
         again=look_again(cluster, "Ready", now),
     )
+
+
+def _renewed_servers(cluster: Object, observed: Observed) -> list[Patch]:
+    """Begin servers anew whose control pod has forgotten them."""
+    new = None if is_group(cluster) else forgetting(cluster, observed.pods)
+    if new is None:
+        return []
+    found = []
+    for server in adapter(cluster).servers:
+        key = _deployment_key(cluster, server)
+        template = observed.objects.get(key, {}).get("spec", {}).get("template", {}).get("metadata", {})
+        is_renewed = template.get("annotations", {}).get(RENEWED_ANNOTATION, "") >= new.since
+        began = [began_at(pod, server) for pod in of_component(observed.pods, server)]
+        if template and not is_renewed and any(at is not None and at < new.since for at in began):
+            found.append(renewal(key, moment(new.since)))
+    return found
 
 
 def _may_lack_secret(cluster: Object, wanted: Sequence[Object], observed: Observed) -> bool:
@@ -278,6 +296,21 @@ def _has_password(item: Object, name: str) -> bool:
         for container in item["spec"]["template"]["spec"]["containers"]
         for variable in container.get("env") or ()
     )
+
+
+def forgetting(cluster: Object, pods: Sequence[Object]) -> Forgetting | None:
+    """Return the control pod of a cluster if it knows none of the drivers that began before it.
+
+    Args:
+        cluster: the WorkerCluster.
+        pods: its pods, of every component.
+    """
+    engine = adapter(cluster)
+    there = [pod for pod in of_component(pods, engine.control) if "deletionTimestamp" not in pod["metadata"]]
+    newest = max(there, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
+    if newest is None or not (fix := engine.forgets(newest)):
+        return None
+    return Forgetting(engine.control, newest["metadata"]["creationTimestamp"], fix)
 
 
 def control_fields(cluster: Object) -> Fields:

@@ -50,6 +50,7 @@ class Observed:
         log: more of them, if there are more.
         trouble: what a closer look found, where no pod's status tells.
         short: what its namespace's quotas have no room for.
+        forgetting: the control pod of that cluster, if it knows no driver that began before it.
     """
 
     cluster: Object | None
@@ -60,6 +61,7 @@ class Observed:
     log: str | None = None
     trouble: Trouble | None = None
     short: Trouble | None = None
+    forgetting: attempts.Forgetting | None = None
 
 
 def cluster_name(job: Object) -> str:
@@ -127,9 +129,11 @@ def plan(job: Object, observed: Observed, now: datetime) -> Plan:
         if "script" in job["spec"]["driver"] and not over:
             made.apply.append(_script(job))
         is_suspended = bool(observed.driver["spec"].get("suspend"))
+        # One that its engine has forgotten ends, and begins anew.
+        hold = suspend or (not over and _is_forgotten(job, observed))
         # It goes on as it starts: once the engine answers, which may be suspended, too.
-        if is_suspended != suspend and (suspend or _answers(observed.cluster)):
-            made.patch.append(Patch(JOB, namespace, driver_name(job), {"spec": {"suspend": suspend}}))
+        if is_suspended != hold and (hold or _answers(observed.cluster)):
+            made.patch.append(Patch(JOB, namespace, driver_name(job), {"spec": {"suspend": hold}}))
         if observed.log:
             made.start.append(_log(job, observed.log))
         if not over:
@@ -143,6 +147,14 @@ def plan(job: Object, observed: Observed, now: datetime) -> Plan:
 
 def _earlier(*seconds: float | None) -> float | None:
     return min((one for one in seconds if one is not None), default=None)
+
+
+def _is_forgotten(job: Object, observed: Observed) -> bool:
+    """Tell whether a driver runs, or is about to end, that its engine does not know any more."""
+    return any(
+        pod.get("status", {}).get("phase") == "Running" and attempts.of_forgotten(job, pod, observed.forgetting)
+        for pod in observed.pods
+    )
 
 
 def _waits(job: Object, observed: Observed) -> bool:
@@ -441,7 +453,7 @@ def status(job: Object, observed: Observed, now: datetime, refusal: Trouble | No
     start = before.get("startTime") or counts.get("startTime")
     if start:
         found["startTime"] = start
-    new = attempts.failures(job, observed.pods, stamp)
+    new = attempts.failures(job, observed.pods, stamp, observed.forgetting)
     failures = [*before.get("failures", []), *new]
     # What was not their program's fault is not among those that the Job counts.
     disruptions = before.get("disruptions", 0) + sum(not one["counted"] for one in new)

@@ -146,6 +146,82 @@ def test_a_container_that_others_added_does_not_tell_how_the_driver_ended() -> N
     assert attempts.terminated(going) is None
 
 
+FORGETTING = attempts.Forgetting("master", stamp(60), "spec.spark.master.persistence keeps what a master knows")
+
+
+def began(seconds: float, phase: str = "Running", **more: Any) -> Object:
+    found = pod(phase=phase, **more)
+    found["metadata"]["creationTimestamp"] = EARLIER
+    state = found["status"]["containerStatuses"][0]["state"]
+    next(iter(state.values()))["startedAt"] = stamp(seconds)
+    return found
+
+
+def test_a_driver_that_a_new_master_does_not_know_is_started_anew() -> None:
+    seen = Observed(READY, driver=batch_job(active=1), pods=[began(59)], forgetting=FORGETTING)
+    assert [patch.body for patch in plan(job(), seen, NOW).patch] == [{"spec": {"suspend": True}}]
+    first = status(job(), seen, NOW)
+    STATUS["WorkerJob"].validate(first)
+    (one,) = first["failures"]
+    assert (one["attempt"], one["reason"], one["counted"], one["time"]) == (1, "ControlReplaced", False, stamp(60))
+    assert first["disruptions"] == 1
+    running = conditions(first)["DriverRunning"]
+    assert (running["status"], running["reason"]) == ("False", "ControlReplaced")
+    assert FORGETTING.fix in running["message"]
+    # It ends, which is told once, however it does; and as long as it runs, the next one waits.
+    item = job(status=first)
+    for ends in (began(59, deleted=stamp(90)), began(59, phase="Failed", code=143, deleted=stamp(90))):
+        seen = Observed(READY, driver=batch_job(suspend=True), pods=[ends], forgetting=FORGETTING)
+        assert status(item, seen, NOW)["failures"] == first["failures"]
+        resumes = ends["status"]["phase"] == "Failed"
+        assert [patch.body for patch in plan(item, seen, NOW).patch] == [{"spec": {"suspend": False}}] * resumes
+    seen = Observed(READY, driver=batch_job(active=1), pods=[began(80, name="b")], forgetting=FORGETTING)
+    second = status(item, seen, NOW)
+    assert not plan(item, seen, NOW).patch
+    assert (second["attempts"], second["disruptions"], second["state"]) == (2, 1, "Running")
+
+
+@pytest.mark.parametrize(
+    ("item", "one", "forgetting"),
+    [
+        # It began with this master, or with one that keeps what it knows.
+        (job(), began(60), FORGETTING),
+        (job(), began(10), None),
+        # It has not begun, or has ended.
+        (job(), pod(phase="Pending"), FORGETTING),
+        (job(), began(10, phase="Succeeded", code=0), FORGETTING),
+    ],
+)
+def test_a_driver_that_goes_on_when_its_master_is_replaced(
+    item: Object, one: Object, forgetting: attempts.Forgetting | None
+) -> None:
+    seen = Observed(READY, driver=batch_job(active=1), pods=[one], forgetting=forgetting)
+    assert not plan(item, seen, NOW).patch
+    assert "failures" not in status(item, seen, NOW)
+
+
+@pytest.mark.parametrize(
+    ("item", "one", "reason"),
+    [
+        # It failed by itself, or its node was lost at the same time.
+        (job(), began(10, phase="Failed", code=1), "DriverFailed"),
+        (job(), began(10, phase="Failed", code=143, deleted=STAMP, conditions=[disrupted()]), "EvictionByEvictionAPI"),
+        # Deleted for that, though nobody had time to tell.
+        (job(), began(10, phase="Failed", code=143, deleted=STAMP), "ControlReplaced"),
+    ],
+)
+def test_why_a_driver_ended_as_its_master_was_replaced(item: Object, one: Object, reason: str) -> None:
+    seen = Observed(READY, driver=batch_job(active=1), pods=[one], forgetting=FORGETTING)
+    assert [failed["reason"] for failed in status(item, seen, NOW)["failures"]] == [reason]
+
+
+def test_a_suspended_driver_is_nobodys_to_start_anew() -> None:
+    item = job(suspend=True, status={"conditions": [condition("Suspended", "True")]})
+    seen = Observed(READY, driver=batch_job(suspend=True), pods=[began(10)], forgetting=FORGETTING)
+    assert not plan(item, seen, NOW).patch
+    assert "failures" not in status(item, seen, NOW)
+
+
 def test_what_batch_v1_counts_is_what_is_told_as_counted() -> None:
     (rule,) = attempts.POLICY["rules"]
     (ignored,) = rule["onPodConditions"]

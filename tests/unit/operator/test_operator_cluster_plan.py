@@ -190,7 +190,8 @@ def with_pods(kind: str, name: str, secret: str = "numbers-auth") -> Object:
 def waiting_pod(component: str, message: str) -> Object:
     waiting = {"state": {"waiting": {"reason": "CreateContainerConfigError", "message": message}}, "image": "mine:1"}
     labels = {"app.kubernetes.io/component": component}
-    return {"metadata": {"name": component, "labels": labels}, "status": {"containerStatuses": [waiting]}}
+    metadata = {"name": component, "labels": labels, "creationTimestamp": EARLIER}
+    return {"metadata": metadata, "spec": {}, "status": {"containerStatuses": [waiting]}}
 
 
 MASTER, BROKER = with_pods("StatefulSet", "numbers-master"), with_pods("StatefulSet", "numbers-broker")

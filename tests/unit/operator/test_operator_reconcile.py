@@ -4,14 +4,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from operating import (
     CHART_KIND_NAMES,
+    EARLIER,
     ENGINES,
     NAMESPACE,
+    NOW,
     STAMP,
     Crash,
     Twin,
@@ -27,6 +30,7 @@ from operating import (
 from trireme_operator.api import Key, Object, key_of
 from trireme_operator.charts import Charts, InProcess
 from trireme_operator.client import Refused
+from trireme_operator.plan.conditions import timestamp
 from trireme_operator.reconcile import Reconciler
 
 NUMBERS = Key("WorkerCluster", NAMESPACE, "numbers")
@@ -739,7 +743,7 @@ MISSED = {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret
 def broker_pod(state: Object) -> Object:
     labels = {"app.kubernetes.io/instance": "numbers", "app.kubernetes.io/component": "broker"}
     container = {"name": "broker", "image": "trireme/redis:dev", "state": state}
-    metadata = {"name": "numbers-broker-0", "namespace": NAMESPACE, "labels": labels}
+    metadata = {"name": "numbers-broker-0", "namespace": NAMESPACE, "labels": labels, "creationTimestamp": EARLIER}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": {"containerStatuses": [container]}}
 
 
@@ -772,6 +776,65 @@ def test_pods_with_a_password_that_was_lost_begin_anew() -> None:
     reconcile(twin, NUMBERS)
     assert sum(write in both for write in twin.writes) == 2
     assert "trireme.dev/renewed" in twin.objects[WORKERS]["spec"]["template"]["metadata"]["annotations"]
+
+
+def spark_pod(twin: Twin, component: str, made: str, began: str) -> Object:
+    """Return a pod of the cluster `numbers`, as its controller makes it."""
+    kind = {"master": "StatefulSet", "connect": "Deployment"}[component]
+    template = twin.objects[Key(kind, NAMESPACE, f"numbers-{component}")]["spec"]["template"]
+    metadata = {"name": f"numbers-{component}-0", "namespace": NAMESPACE, "creationTimestamp": made}
+    statuses = [{"name": component, "image": "x", "state": {"running": {"startedAt": began}}}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**metadata, "labels": template["metadata"]["labels"]},
+        "spec": template["spec"],
+        "status": {"phase": "Running", "containerStatuses": statuses},
+    }
+
+
+@pytest.mark.parametrize(("keeps", "anew"), [(False, True), (True, False)])
+def test_a_connect_server_that_a_new_master_does_not_know_begins_anew(keeps: bool, anew: bool) -> None:
+    master = {"persistence": {"enabled": keeps}}
+    twin = settled(cluster("spark", replicas=1, spark={"mode": "connect", "master": master}))
+    connect = Key("Deployment", NAMESPACE, "numbers-connect")
+    twin.put(spark_pod(twin, "master", EARLIER, EARLIER))
+    twin.put(spark_pod(twin, "connect", EARLIER, STAMP))
+    assert not reconcile(twin, NUMBERS)
+    later = timestamp(NOW + timedelta(seconds=60))
+    replaced = spark_pod(twin, "master", later, later)
+    twin.put(replaced)
+    assert (("patch", connect) in reconcile(twin, NUMBERS)) is anew
+    assert not reconcile(twin, NUMBERS)
+    annotations = twin.objects[connect]["spec"]["template"]["metadata"]["annotations"]
+    assert annotations.get("trireme.dev/renewed") == (later if anew else None)
+
+
+@pytest.mark.parametrize(
+    ("spark", "forgets"),
+    [({}, True), ({"master": {"persistence": {"enabled": True}}}, False), ({"mode": "connect"}, False)],
+)
+def test_a_job_whose_driver_a_new_master_does_not_know_is_held(spark: Object, forgets: bool) -> None:
+    """Of Spark Connect a driver is a client, which its server answers, or not."""
+    twin = settled(cluster("spark", replicas=1, spark=spark))
+    twin.put(fresh(job(driver=COMMAND)))
+    reconcile(twin, MEAN)
+    later = timestamp(NOW + timedelta(seconds=60))
+    twin.put(spark_pod(twin, "master", later, later))
+    if spark.get("mode"):
+        twin.put(spark_pod(twin, "connect", later, later))
+    item = twin.objects[DRIVER]
+    labels = item["spec"]["template"]["metadata"]["labels"]
+    twin.put({**item, "status": {"active": 1}})
+    metadata = {"name": "mean-driver-x", "namespace": NAMESPACE, "creationTimestamp": EARLIER, "labels": labels}
+    owner = {"kind": "Job", "name": "mean-driver", "uid": item["metadata"]["uid"]}
+    statuses = [{"name": "driver", "image": "x", "state": {"running": {"startedAt": STAMP}}}]
+    status = {"phase": "Running", "containerStatuses": statuses}
+    twin.put({"kind": "Pod", "metadata": {**metadata, "ownerReferences": [owner]}, "status": status})
+    reconcile(twin, MEAN)
+    assert bool(twin.objects[DRIVER]["spec"].get("suspend")) is forgets
+    told = conditions(twin.objects[MEAN]["status"])["DriverRunning"]
+    assert told["reason"] == ("ControlReplaced" if forgets else "Running")
 
 
 @pytest.mark.parametrize("engine", ["spark", "celery"])
