@@ -49,6 +49,15 @@ def test_where_workers_are_placed(kubectl):
         assert places(kubectl, name) == expected
 
 
+def test_workers_go_to_the_pod_that_serves_the_data(kubectl):
+    """The sample as it stands."""
+    kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    kubectl("apply", "--filename", TOP / "manifests" / "samples" / "dask" / "near-data.yaml")
+    kubectl.wait("wj/near-data", "condition=Complete")
+    output = kubectl.get("wj/near-data")["status"]["output"]
+    assert output.splitlines()[-1] == "2 of 2 workers are on the node of the data"
+
+
 def test_a_claim_is_read_by_workers_on_its_node(kubectl):
     """The sample as it stands; a claim that is on a node takes driver and workers there."""
     kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
