@@ -1,4 +1,7 @@
-"""Jobs that are tried again, wait for too long, are suspended, started by a schedule, short of quota, or preempted."""
+"""Jobs that are tried again, wait for too long, are suspended, started by a schedule, short of quota, or preempted.
+
+The node that is deleted is a Node without a machine, because other tests need those that the cluster has.
+"""
 
 import json
 import uuid
@@ -14,6 +17,8 @@ BROKER = {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "20m"
 SLOT = "trireme.dev/e2e-slot"
 """A resource of one node alone, of which there are two."""
 NODE = "trireme-worker"
+DELETED = "trireme.dev/e2e-deleted"
+"""A label of the node that is deleted, and then of another one; its taint, too."""
 # The first driver waits until it is ended; what the broker holds tells the next one that it is not the first.
 WAITS = """
 import os, threading, redis
@@ -75,6 +80,34 @@ def shared():
     kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
 
 
+@pytest.fixture(scope="module")
+def deleted_node(shared):
+    """Delete the node of a driver, of which Kubernetes takes note within two minutes; return the driver's pod."""
+    name = shared.namespace
+    taint = {"key": DELETED, "effect": "NoSchedule"}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {DELETED: name}}}
+    shared.apply({**node, "spec": {"taints": [taint]}})
+    room = {"cpu": "1", "memory": "1Gi", "pods": "10"}
+    status = {"capacity": room, "allocatable": room, "conditions": [{"type": "Ready", "status": "True"}]}
+    shared("patch", "node", name, "--subresource=status", "--type=merge", f"--patch={json.dumps({'status': status})}")
+    # Whatever else a node without a machine is tainted with.
+    driver = {"script": "print('moved')", "nodeSelector": {DELETED: name}, "tolerations": [{"operator": "Exists"}]}
+    shared.apply(job("moved", driver))
+
+    def bound():
+        pods = shared.get("pods", "--selector=trireme.dev/job=moved,app.kubernetes.io/component=driver")["items"]
+        return next((pod["metadata"]["name"] for pod in pods if pod["spec"].get("nodeName") == name), None)
+
+    try:
+        pod = until(bound, seconds=90)
+        shared("label", "node", NODE, f"{DELETED}={name}")
+        shared("delete", "node", name)
+        yield pod
+    finally:
+        shared("delete", "node", name, "--ignore-not-found")
+        shared("label", "node", NODE, f"{DELETED}-")
+
+
 def driver_of(kubectl, name):
     """Return the name of a job's driver pod that waits."""
 
@@ -86,6 +119,7 @@ def driver_of(kubectl, name):
     return until(waiting, seconds=90)
 
 
+@pytest.mark.usefixtures("deleted_node")  # which the last one waits for
 def test_an_eviction_is_no_failure_of_the_driver(shared):
     """With a backoffLimit of 0, one that counted would end the job."""
     pod = driver_of(shared, "evicted")
@@ -292,3 +326,11 @@ def test_a_schedule_that_means_nothing(kubectl):
         patch = json.dumps({"spec": change})
         with pytest.raises(AssertionError, match=r"use timeZone|zone of the IANA database"):
             kubectl("patch", "wcj/it", "--type=merge", f"--patch={patch}")
+
+
+def test_a_driver_whose_node_is_deleted_is_tried_again(shared, deleted_node):
+    shared.wait("wj/moved", "condition=Complete", seconds=150)
+    status = shared.get("wj/moved")["status"]
+    assert (status["attempts"], status["disruptions"], status["output"]) == (2, 1, "moved")
+    (failure,) = status["failures"]
+    assert (failure["reason"], failure["counted"], failure["pod"]) == ("DeletionByPodGC", False, deleted_node)
