@@ -31,6 +31,8 @@ CONNECTING = {
         socket.TCP_USER_TIMEOUT: 10_000,
     },
 }
+# What Redis' and RabbitMQ's clients raise where a password is wrong.
+_REFUSALS = ("AuthenticationError", "AccessRefused")
 # By default, a broker that hangs would be waited for as long as it does.
 TIMEOUTS = {
     "amqp": {"read_timeout": 5, "write_timeout": 5},
@@ -96,6 +98,20 @@ def connect(app: Celery, **options: Any) -> Connection:
     connection.transport_options = {**more, **connection.transport_options, **options}
     connection.ensure_connection(max_retries=1, interval_start=0)
     return connection
+
+
+def refuses(error: BaseException | None) -> bool:
+    """Tell whether a broker answers, but lets nobody in by the password that is known here.
+
+    Args:
+        error: what connecting to it raised.
+    """
+    while error is not None:
+        if any(kind.__name__ in _REFUSALS for kind in type(error).__mro__):
+            return True
+        # Kombu has errors of its own, made from these.
+        error = error.__cause__
+    return False
 
 
 def encrypted(transport: str, result_backend: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Whether a Celery worker consumes, and whether to start it again would help: told over HTTP, which costs no process.
 
 `GET /ready` answers 200 while the worker's heartbeat, every 2 s, goes through its connection to the broker. `GET
-/alive` answers 503 when it has not for a while although the broker answers: a restart would help, and only then.
+/alive` answers 503 when it has not for a while although the broker answers: a restart would help, and only then. It
+helps where the broker refuses the worker's password, too, which is read anew then.
 """
 
 import threading
@@ -11,7 +12,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from celery import Celery
-from trireme_app import connect
+from trireme_app import connect, refuses
 
 PORT = 8788
 READY = "/ready"
@@ -48,11 +49,11 @@ class Health:
 
 
 def broker_answers(app: Celery) -> bool:
-    """Tell whether an application's broker lets it in, at one attempt."""
+    """Tell whether an application's broker answers, at one attempt, be it that it refuses the application."""
     try:
         connect(app).close()
-    except Exception:  # whatever the transport raises
-        return False
+    except Exception as error:  # whatever the transport raises
+        return refuses(error)
     return True
 
 

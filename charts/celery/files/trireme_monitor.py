@@ -26,7 +26,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from celery import Celery
 from kombu import Connection, Consumer
-from trireme_app import connect, load
+from trireme_app import connect, load, refuses
 from trireme_holdings import EVENT
 from trireme_metrics import EVENTS, Tasks
 from trireme_stranded import DEAD, POISON
@@ -34,6 +34,7 @@ from trireme_stranded import DEAD, POISON
 PORT = 8787
 PATH = "/trireme/demand"
 METRICS = "/metrics"
+ALIVE = "/alive"
 # Who asks waits for 2 s.
 ANSWER_SECONDS = 1.5
 # Between two looks while somebody waits for tasks.
@@ -143,17 +144,23 @@ class Held:
         self._said: dict[str, tuple[int, float]] = {}
         self._since: float | None = None
         self._problem = "nothing was heard yet"
+        self._is_refused = False
         self._lock = threading.Lock()
 
     def listens(self) -> None:
         """Note that from now on all workers are heard."""
         with self._lock:
-            self._since = self._clock()
+            self._since, self._is_refused = self._clock(), False
 
-    def is_deaf(self, problem: str) -> None:
-        """Note that workers are not heard any more, and why."""
+    def is_deaf(self, problem: str, is_refused: bool = False) -> None:
+        """Note that workers are not heard any more, and why: whether the broker refuses the password, too."""
         with self._lock:
-            self._since, self._problem = None, problem
+            self._since, self._problem, self._is_refused = None, problem, is_refused
+
+    def is_refused(self) -> bool:
+        """Tell whether the broker refuses the password, which is read anew at a start."""
+        with self._lock:
+            return self._is_refused
 
     def says(self, event: Mapping[str, Any]) -> None:
         """Note what a worker says."""
@@ -222,7 +229,7 @@ def keep_listening(app: Celery, held: Held, tasks: Tasks) -> None:
             listen(app, held, tasks)
         except Exception as error:
             # Whatever the transport raises.
-            held.is_deaf(f"{address(app)}: {str(error) or type(error).__name__}")
+            held.is_deaf(f"{address(app)}: {str(error) or type(error).__name__}", refuses(error))
         time.sleep(RETRY_SECONDS)  # between two attempts: a broker that is away does not tell when it is back
 
 
@@ -279,6 +286,9 @@ class Answer(BaseHTTPRequestHandler):
         asked = urlsplit(self.path)
         if asked.path == "/healthz":
             return self._answer(200, "text/plain", "ok")
+        if asked.path == ALIVE:
+            refused = self.server.held.is_refused()
+            return self._answer(503 if refused else 200, "text/plain", "refused" if refused else "ok")
         if asked.path == METRICS:
             return self._answer(200, "text/plain; version=0.0.4", self.server.metrics())
         if asked.path != PATH:

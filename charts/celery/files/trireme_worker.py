@@ -24,7 +24,7 @@ from celery.worker import state  # noqa: E402
 from celery.worker.consumer import Consumer  # noqa: E402
 from kombu import Connection  # noqa: E402
 from kombu.exceptions import OperationalError  # noqa: E402
-from trireme_app import GROUP, is_redis, load, unacked_keys  # noqa: E402
+from trireme_app import GROUP, is_redis, load, refuses, unacked_keys  # noqa: E402
 from trireme_left import left_behind, tell  # noqa: E402
 from trireme_stranded import PREFIX, Watch, held, written  # noqa: E402
 
@@ -207,6 +207,12 @@ def publish(sender: Consumer) -> None:
     publisher.start()
 
 
+def end_if_refused(error: Exception, _seconds: float) -> None:
+    """Raise what connecting to the broker raised where trying again is of no use: a password is read at the start."""
+    if refuses(error):
+        raise error
+
+
 def main() -> int:
     """Run the worker until it is told to leave."""
     signals.worker_shutting_down.connect(bound_drain)
@@ -226,7 +232,10 @@ def main() -> int:
     # Celery would wait for its broker by itself, but for seconds longer after each attempt.
     with app.connection_for_read() as connection:
         connection.ensure_connection(
-            interval_start=CONNECT_RETRY_SECONDS, interval_step=0, interval_max=CONNECT_RETRY_SECONDS
+            end_if_refused,
+            interval_start=CONNECT_RETRY_SECONDS,
+            interval_step=0,
+            interval_max=CONNECT_RETRY_SECONDS,
         )
         if is_redis(app):
             name_connections(app, connection)

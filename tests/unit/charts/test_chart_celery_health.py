@@ -1,6 +1,7 @@
 """What a Celery worker tells probes: whether it consumes, and whether to start it again would help."""
 
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -9,16 +10,25 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from charting import CHARTS
 
-celery = pytest.importorskip("celery", reason="celery is not installed: uv sync")
+pytest.importorskip("celery", reason="celery is not installed: uv sync")
+
+import celery
+from amqp import AccessRefused, NotFound
+from kombu.exceptions import OperationalError
 
 sys.path.insert(0, str(CHARTS / "celery" / "files"))
 _before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+# Its import is a container's first process's beginning.
+_handler = signal.getsignal(signal.SIGTERM)
+trireme_worker = import_module("trireme_worker")
+signal.signal(signal.SIGTERM, _handler)
 trireme_health = import_module("trireme_health")
 trireme_app = import_module("trireme_app")
 sys.dont_write_bytecode = _before
@@ -30,6 +40,28 @@ def gone() -> Iterator[str]:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         yield f"redis://127.0.0.1:{closed.getsockname()[1]}"
+
+
+@contextmanager
+def refusing(word: str) -> Iterator[str]:
+    """Lend the URL of a Redis that says the same to whatever it is asked."""
+
+    def refuse(listens: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listens.accept()
+            except OSError:
+                return
+            with connection:
+                while connection.recv(1000):
+                    connection.sendall(f"-{word}\r\n".encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=refuse, args=[server], daemon=True)
+        thread.start()
+        yield f"redis://:old@127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
 
 
 def answers(folder: Path, broker: str, monkeypatch: pytest.MonkeyPatch) -> bool:
@@ -97,6 +129,34 @@ def test_a_broker_that_hangs_does_not_answer(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(trireme_app.TIMEOUTS["redis"], "socket_timeout", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert not answers(tmp_path, f"redis://127.0.0.1:{server.getsockname()[1]}", monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "refusal", ["WRONGPASS invalid username-password pair or user is disabled.", "NOAUTH Authentication required."]
+)
+def test_a_broker_that_refuses_the_password_answers(
+    tmp_path: Path, refusal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a worker whose password has changed is started again, and reads the new one."""
+    with refusing(refusal) as url:
+        assert answers(tmp_path, url, monkeypatch)
+
+
+def test_a_worker_whose_password_is_refused_does_not_start() -> None:
+    """Rather than wait without a word: what it says last becomes the reason that the cluster is not Ready."""
+    with refusing("WRONGPASS invalid username-password pair or user is disabled.") as url:
+        connection = celery.Celery(broker=url, set_as_current=False).connection_for_read()
+        with pytest.raises(OperationalError, match="invalid username-password pair"):
+            connection.ensure_connection(trireme_worker.end_if_refused)
+    # One that is away is waited for.
+    trireme_worker.end_if_refused(ConnectionRefusedError(), 0.2)
+
+
+@pytest.mark.parametrize(("error", "is_refused"), [(AccessRefused(), True), (OSError(), False), (NotFound(), False)])
+def test_of_rabbitmq_too_it_is_known_whether_it_refuses(error: Exception, is_refused: bool) -> None:
+    with pytest.raises(OperationalError) as raised:
+        raise OperationalError from error
+    assert trireme_app.refuses(raised.value) is is_refused
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed: install it")

@@ -19,9 +19,11 @@ from charting import CHARTS, NAME, Render, container, environment
 
 pytest.importorskip("celery", reason="celery is not installed: uv sync")
 
+from amqp import AccessRefused
 from celery import Celery, signals
 from celery.worker import state
 from celery.worker.request import Request
+from kombu.exceptions import OperationalError
 
 sys.path.insert(0, str(CHARTS / "celery" / "files"))
 _before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
@@ -327,7 +329,34 @@ class TestMonitor:
             server.counts.problem = "the broker is gone"
             assert server.get(f"/trireme/demand{query}") == (503, "the broker is gone")
             # That is no reason to start it again.
+            server.held.is_deaf("the broker is gone")
+            assert server.get("/healthz") == server.get("/alive") == (200, "ok")
+
+    def test_it_is_started_again_where_its_password_is_refused(self) -> None:
+        """Still it tells why it can't tell, and once it is let in all is well."""
+        with serving() as server:
+            server.held.is_deaf("WRONGPASS", is_refused=True)
+            assert server.get("/alive") == (503, "refused")
             assert server.get("/healthz") == (200, "ok")
+            server.held.listens()
+            assert server.get("/alive") == (200, "ok")
+
+    def test_a_refusal_is_known_by_what_connecting_raises(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Ends(Exception):
+            pass
+
+        def refuses(*_: object) -> None:
+            raise OperationalError from AccessRefused()
+
+        def ends(_: float) -> None:
+            raise Ends
+
+        monkeypatch.setattr(trireme_monitor, "listen", refuses)
+        monkeypatch.setattr(trireme_monitor.time, "sleep", ends)
+        held = Held()
+        with pytest.raises(Ends):
+            trireme_monitor.keep_listening(Celery(broker="memory://", set_as_current=False), held, Tasks())
+        assert held.is_refused()
 
     @pytest.mark.parametrize("wait", ["-1", "nan", "x" * 1000])
     def test_a_wait_that_is_no_number_of_seconds_is_refused(self, wait: str) -> None:
