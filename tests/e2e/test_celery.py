@@ -217,6 +217,7 @@ def test_a_task_may_take_longer_than_the_visibility_timeout(kubectl):
 
 
 def test_periodic_tasks_flower_and_metrics(kubectl):
+    kubectl.wait("wc/periodic", "condition=Ready", seconds=240)
     until(lambda: kubectl("logs", "deployment/periodic-worker", "--tail=-1").count("tick") > 2, seconds=180)
     assert kubectl.get("wc/periodic")["status"]["capacity"].keys() == {"threads", "memory"}
     for part in ("flower", "monitor"):
