@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from trireme.cli.connection import Place, connection_options, names_of
+from trireme.cli.connection import Place, cluster_name, connection_options, names_of
 from trireme.cli.output import write
 from trireme.errors import TriremeError
 from trireme.signals import ENDING
@@ -22,7 +22,7 @@ _DASHBOARDS = ("dashboard", "ui", "flower", "history")
 
 
 @click.command()
-@click.argument("name", shell_complete=names_of("workerclusters"))
+@click.argument("name", callback=cluster_name, shell_complete=names_of("workerclusters"))
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, help="Port on this machine; any free one if left out."
 )
@@ -77,7 +77,7 @@ def how_to_log_in(cluster: dict[str, Any]) -> str:
 
 
 @click.command()
-@click.argument("name", shell_complete=names_of("workerclusters"))
+@click.argument("name", callback=cluster_name, shell_complete=names_of("workerclusters"))
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="How to print; for a shell if left out.")
 @connection_options
@@ -148,7 +148,7 @@ def _in_foreground() -> bool:
 
 
 @click.command()
-@click.argument("name", shell_complete=names_of("workerclusters"))
+@click.argument("name", callback=cluster_name, shell_complete=names_of("workerclusters"))
 @connection_options
 def shell(place: Place, name: str) -> None:
     """Open a Python prompt that is connected to a cluster.

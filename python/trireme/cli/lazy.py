@@ -1,5 +1,6 @@
 """A group of commands whose help needs none of their modules."""
 
+import shlex
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -12,12 +13,22 @@ class LazyGroup(click.Group):
 
     Args:
         lazy: where each command is, as `module:attribute`, and the line that the group's help has of it.
+        elsewhere: commands that another program has, and its name.
         more: as for a `click.Group`.
     """
 
-    def __init__(self, *, lazy: Mapping[str, tuple[str, str]], **more: Any) -> None:
+    def __init__(self, *, lazy: Mapping[str, tuple[str, str]], elsewhere: Mapping[str, str], **more: Any) -> None:
         super().__init__(**more)
-        self._lazy = dict(lazy)
+        self._lazy, self._elsewhere = dict(lazy), dict(elsewhere)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is called."""
+        if args[0] in self._elsewhere:
+            program = self._elsewhere[args[0]]
+            ctx.fail(f"{args[0]} is {program}'s: {program} {shlex.join(args)}")
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands, in the order in which they were given."""

@@ -1,46 +1,39 @@
 """`trireme logs`: driver and workers together."""
 
 import os
-import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from math import ceil
 from typing import Any
 
 import click
 
-from trireme.cli.connection import Place, connection_options, names_of
+from trireme.cli.connection import Place, Reference, connection_options, names_of, reference
 from trireme.cli.output import harmless
+from trireme.cli.sources import duration
 
 _COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta")
 _POLL_SECONDS = 1.0
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-_SIZES = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
-
-
-def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
-    """Read a duration as kubectl takes it, in whole seconds, rounded up."""
-    if text is None:
-        return None
-    parts = _DURATION.findall(text)
-    seconds = sum(float(number) * _SIZES[unit] for number, unit in parts)
-    if "".join(f"{number}{unit}" for number, unit in parts) != text or seconds <= 0:
-        raise click.BadParameter(f"{text!r} is no duration, such as 30s, 5m or 1h30m")
-    return ceil(seconds)
 
 
 @click.command()
-@click.argument("name", required=False, shell_complete=names_of("workerjobs", "workerclusters"))
+@click.argument(
+    "name",
+    required=False,
+    callback=reference("workerjobs", "workerclusters"),
+    shell_complete=names_of("workerjobs", "workerclusters"),
+)
 @click.option(
     "-l", "--selector", metavar="LABELS", help="Instead of a name: all jobs, and clusters, that have these labels."
 )
 @click.option("-f", "--follow", "follow_on", is_flag=True, help="Go on, with pods that come later, too.")
-@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only each pod's last N lines.")
-@click.option("--since", callback=_seconds, metavar="DURATION", help="Only what is newer, such as 30s, 5m or 1h30m.")
+@click.option(
+    "--tail", type=click.IntRange(-1), metavar="N", default=-1, help="Only each pod's last N lines; all of them by -1."
+)
+@click.option("--since", callback=duration, metavar="DURATION", help="Only what is newer, such as 30s, 5m or 1h30m.")
 @connection_options
 def logs(
-    place: Place, name: str | None, selector: str | None, follow_on: bool, tail: int | None, since: int | None
+    place: Place, name: Reference | None, selector: str | None, follow_on: bool, tail: int, since: int | None
 ) -> None:
     """Print what a job or a cluster logs: driver and workers together.
 
@@ -54,7 +47,7 @@ def logs(
     kube = place.kube()
     found = _named(kube, name) if name else _selected(kube, str(selector))
     query = {
-        **({} if tail is None else {"tailLines": str(tail)}),
+        **({} if tail < 0 else {"tailLines": str(tail)}),
         **({} if since is None else {"sinceSeconds": str(since)}),
     }
     write = printer()
@@ -84,14 +77,17 @@ def logs(
         time.sleep(_POLL_SECONDS)  # between two looks: pods of many jobs and clusters come and go
 
 
-def _named(kube: Any, name: str) -> list[tuple[str, Any]]:
+def _named(kube: Any, wanted: Reference) -> list[tuple[str, Any]]:
     from trireme.client.job import Job
     from trireme.client.kube import NotFound
 
-    item = kube.find("workerjobs", name)
-    if item is None and kube.find("workerclusters", name) is None:
-        raise NotFound(f"there is neither a job nor a cluster {name} in namespace {kube.namespace}")
-    return [(name, Job(kube, item) if item else None)]
+    name, plurals = wanted.name, wanted.of("workerjobs", "workerclusters")
+    for plural in plurals:
+        if item := kube.find(plural, name):
+            return [(name, Job(kube, item) if plural == "workerjobs" else None)]
+    kinds = {"workerjobs": "job", "workerclusters": "cluster"}
+    what = "neither a job nor a cluster" if len(plurals) > 1 else f"no {kinds[plurals[0]]}"
+    raise NotFound(f"there is {what} {name} in namespace {kube.namespace}")
 
 
 def _selected(kube: Any, selector: str) -> list[tuple[str, Any]]:

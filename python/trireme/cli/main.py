@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from trireme.cli.connection import place_options
 from trireme.cli.lazy import LazyGroup
 from trireme.errors import TriremeError
 
@@ -21,6 +22,8 @@ COMMANDS = {
     "values": ("trireme.cli.values:values", "Show, check, edit and compare Helm values."),
     "completion": ("trireme.cli.completion:completion", "Print a shell's completion script."),
 }
+# What kubectl does well with our kinds stays kubectl's.
+_KUBECTLS = ("get", "describe", "scale", "delete", "wait", "apply", "edit", "patch", "label", "annotate", "events")
 
 
 def _say_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -35,12 +38,14 @@ def _say_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.group(
     cls=LazyGroup,
     lazy=COMMANDS,
+    elsewhere=dict.fromkeys(_KUBECTLS, "kubectl"),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_say_version, help="Print the version."
 )
-def trireme() -> None:
+@place_options
+def trireme(**_: object) -> None:
     """Dask, Spark and Celery on Kubernetes or a laptop."""
 
 

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from trireme.cli import manifests, sources
-from trireme.cli.connection import Place, connection_options, names_of
+from trireme.cli.connection import Place, cluster_name, connection_options, names_of
 from trireme.client.objects import job_name
 
 ENGINES = ("dask", "spark", "celery")
@@ -82,6 +82,7 @@ def _files(_: click.Context, __: click.Parameter, begun: str) -> list[Completion
     "--cluster",
     "borrowed",
     metavar="NAME",
+    callback=cluster_name,
     shell_complete=names_of("workerclusters"),
     help="Use this WorkerCluster instead of one of the job's own.",
 )
@@ -103,7 +104,9 @@ def _files(_: click.Context, __: click.Parameter, begun: str) -> list[Completion
 @click.option("--name", help="Name of the job; the script's if left out.")
 @click.option("-l", "--labels", metavar="KEY=VALUE,...", default="", help="Labels of the job.")
 @click.option("--worker-logs", is_flag=True, help="Print what the workers log, too, on standard error.")
-@click.option("--timeout", type=click.IntRange(1), help="Seconds that the driver may take.")
+@click.option(
+    "--timeout", callback=sources.seconds, metavar="DURATION", help="How long the driver may take, such as 600 or 10m."
+)
 @click.option("--detach", is_flag=True, help="Print the job's name, and do not wait for it.")
 @click.option(
     "--dry-run", type=click.Choice(["none", "client", "server"]), default="none", help="Print what would be created."
@@ -144,10 +147,12 @@ def run(
 
 def _refuse(names: tuple[str, ...], why: str) -> None:
     """Refuse options that would be ignored."""
-    context = click.get_current_context()
-    for option in context.command.params:
-        if option.name in names and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{max(option.opts, key=len)} does not go with {why}")
+    context: click.Context | None = click.get_current_context()
+    while context:
+        for option in context.command.params:
+            if option.name in names and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"{max(option.opts, key=len)} does not go with {why}")
+        context = context.parent
 
 
 def wanted(words: tuple[str, ...], options: dict[str, Any]) -> Wanted:

@@ -2,13 +2,35 @@
 
 import ast
 import re
+from math import ceil
 from pathlib import Path
+
+import click
 
 from trireme.errors import TriremeError
 from trireme.requirements import is_requirement
 
 _RANGE = re.compile(r"([0-9]+)(?:\.\.([0-9]+))?")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
+_SIZES = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+_MOST_SECONDS = 2**31
 MOST_WORKERS = 1000
+
+
+def duration(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    """Read a duration as kubectl takes it, in whole seconds, rounded up."""
+    if text is None:
+        return None
+    parts = _DURATION.findall(text)
+    seconds = sum(float(number) * _SIZES[unit] for number, unit in parts)
+    if "".join(f"{number}{unit}" for number, unit in parts) != text or not 0 < seconds < _MOST_SECONDS:
+        raise click.BadParameter(f"{text!r} is no duration, such as 30s, 5m or 1h30m")
+    return ceil(seconds)
+
+
+def seconds(ctx: click.Context, param: click.Parameter, text: str | None) -> int | None:
+    """Read a duration, or a number of seconds."""
+    return duration(ctx, param, f"{text}s" if text and text.isascii() and text.isdigit() else text)
 
 
 def workers(text: str) -> tuple[int, int | None]:

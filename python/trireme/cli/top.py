@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from trireme.cli.connection import Place, connection_options, names_of
+from trireme.cli.connection import Place, cluster_name, connection_options, names_of
 from trireme.cli.output import as_text
 
 _REFRESH_SECONDS = 2.0
@@ -17,7 +17,7 @@ _UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30
 
 
 @click.command()
-@click.argument("name", required=False, shell_complete=names_of("workerclusters"))
+@click.argument("name", required=False, callback=cluster_name, shell_complete=names_of("workerclusters"))
 @click.option("-l", "--selector", default="", metavar="LABELS", help="Only clusters with these labels.")
 @click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="Clusters of all namespaces.")
 @click.option("-w", "--watch", is_flag=True, help="Refresh every 2 s, until Ctrl-C.")

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from trireme.cli.connection import Place, connection_options
+from trireme.cli.connection import Place, cluster_name, connection_options, names_of
 from trireme.errors import TriremeError
 from trireme.values import charts, clusters, editing, layers, reading, rendering, schema, setting
 from trireme.values.places import ERROR, Finding, Refused
@@ -298,13 +298,13 @@ def diff(
 
 
 @values.command("from-cluster")
-@click.argument("name", default="")
+@click.argument("name", required=False, callback=cluster_name, shell_complete=names_of("workerclusters"))
 @click.option("-f", "--filename", "file", metavar="FILE", help="A manifest that it is in, instead; - for stdin.")
 @connection_options
-def from_cluster(where: Place, name: str, file: str | None) -> None:
+def from_cluster(where: Place, name: str | None, file: str | None) -> None:
     """Print a WorkerCluster as a values file that helm install takes."""
     if file is not None:
-        found = _in_manifest(file, name)
+        found = _in_manifest(file, name or "")
     elif name:
         found = where.kube().get("workerclusters", name)
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trireme.client.environment import Connection, celery_settings, spark_properties
 from trireme.client.job import cluster_progress, cluster_spec
-from trireme.client.kube import AlreadyExists, Kube, NotFound, Object
+from trireme.client.kube import AlreadyExists, Kube, Object
 from trireme.client.making import Made, remove
 from trireme.client.patience import Patience
 from trireme.errors import TooLate, TriremeError
@@ -113,7 +113,8 @@ class Cluster:
             self._made = True
         except AlreadyExists:
             raise AlreadyExists(
-                f"cluster {self.name} is there already: use Cluster.get({self.name!r}), or choose another name"
+                f"cluster {self.name} is there already: use Cluster.get({self.name!r}), which has a delete(), too;"
+                " or choose another name"
             ) from None
         except BaseException:
             self._making.take_back()
@@ -133,7 +134,13 @@ class Cluster:
 
         Raises:
             TooLate: it does not by then; with what keeps it. A TimeoutError.
+            TriremeError: it is not made yet, or deleted.
         """
+        if not self._made:
+            raise TriremeError(
+                f"cluster {self.name} is not made: enter it by `with`, or call create() now and close() in the end;"
+                f" Cluster.get({self.name!r}) finds one that is there"
+            )
         deadline, patience = time.monotonic() + timeout, Patience()
         while True:
             with patience:
@@ -189,11 +196,18 @@ class Cluster:
                 raise
         return client
 
-    def spark(self, app: str = "trireme") -> "SparkSession":
+    def spark(self, app: str = "trireme", check_versions: bool = True) -> "SparkSession":
         """Return a `SparkSession` on it: by Spark Connect where the cluster has that, else, in a pod, on its master.
 
         Args:
             app: name of the application.
+            check_versions: whether to compare Python and Spark with the cluster's.
+
+        Raises:
+            TriremeError: it is no Spark, or there is no way to it from here.
+
+        Warns:
+            UserWarning: Python or Spark are other ones there.
         """
         self._must_be("spark")
         from pyspark.sql import SparkSession
@@ -210,6 +224,10 @@ class Cluster:
                 builder = builder.config(key, value)
         session: SparkSession = builder.getOrCreate()
         self._clients.append(_Stopping(session))
+        if check_versions:
+            from trireme.client.versions import check_spark
+
+            check_spark(self.kube, self.item, session.version)
         return session
 
     def celery(self, app: "Celery | None" = None) -> "Celery":
@@ -279,7 +297,8 @@ class Cluster:
     def _repr_html_(self) -> str:
         from trireme.client.display import cluster
 
-        with suppress(NotFound):
+        # A notebook shows what was last seen, rather than a traceback.
+        with suppress(TriremeError):
             self.refresh()
         return cluster(self.item)
 

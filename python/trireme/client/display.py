@@ -36,7 +36,7 @@ def cluster(item: Object) -> str:
         ("Each offers", ", ".join(f"{name} {value}" for name, value in status.get("capacity", {}).items())),
         ("Work", scaling.get("demand", "")),
         ("Endpoints", ", ".join(one["url"] for one in status.get("endpoints", []))),
-        *conditions(item),
+        *(conditions(item) or [("State", "not seen by an operator yet")]),
     ]
     return table(f"WorkerCluster {item['metadata']['name']}", rows)
 

@@ -1,21 +1,28 @@
 """What is wrong with a cluster, the installation or an object, and what to do about it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 from trireme.client.kube import ConnectionLost, Forbidden, Kube, NotFound, Object
 from trireme.errors import TriremeError
 
-_LEAST_MINOR = 27
+# The chart's own kubeVersion.
+_LEAST_MINOR = 28
+KINDS = ("workerclusters", "workergroups", "workerjobs", "workercronjobs")
 _STUCK_SECONDS = 120
 _RESTARTS = 3
 # Verb, resource, group, subresource: what the commands do.
 _RIGHTS = (
     ("create", "workerjobs", "trireme.dev", ""),
     ("create", "workerclusters", "trireme.dev", ""),
+    ("delete", "workerclusters", "trireme.dev", ""),
     ("delete", "workerjobs", "trireme.dev", ""),
+    ("get", "deployments", "apps", ""),
+    ("get", "services", "", ""),
+    ("get", "configmaps", "", ""),
     ("create", "configmaps", "", ""),
     ("list", "pods", "", ""),
     ("get", "pods", "", "log"),
@@ -24,6 +31,7 @@ _RIGHTS = (
     ("create", "pods", "", "portforward"),
     ("get", "secrets", "", ""),
 )
+_SINGULAR = dict(zip(KINDS, ("WorkerCluster", "WorkerGroup", "WorkerJob", "WorkerCronJob"), strict=True))
 _HELM = "helm upgrade --install trireme charts/trireme --namespace trireme-system --create-namespace"
 # docs/conditions.md has all reasons; these are those that users meet first.
 _FIXES = {
@@ -40,7 +48,10 @@ _FIXES = {
     "QuotaExceeded": "lower the resources, or raise the quota that the message names",
     "Unschedulable": "lower the requests, or add nodes that have room",
 }
-_CALM = ("Ready", "Starting", "NoWorkers", "Creating", "Suspended", "ControlNotReady")
+_CALM = (
+    *("Ready", "Starting", "NoWorkers", "Creating", "Suspended", "ControlNotReady", "ClusterNotReady"),
+    *("JobAlreadyActive", "Ended", "Stopped"),
+)
 
 
 @dataclass(frozen=True)
@@ -58,12 +69,13 @@ class Finding:
     error: bool = True
 
 
-def examine(kube: Kube, name: str | None = None) -> Iterator[Finding]:
-    """Look at everything, or at one cluster or job more closely.
+def examine(kube: Kube, name: str | None = None, plurals: Sequence[str] = KINDS) -> Iterator[Finding]:
+    """Look at everything, or at the objects of one name more closely.
 
     Args:
         kube: the namespace.
-        name: of a cluster or a job.
+        name: of a cluster, a group, a job or a cron job.
+        plurals: of the kinds that it may be of.
 
     Yields:
         Each finding as it is found.
@@ -77,7 +89,7 @@ def examine(kube: Kube, name: str | None = None) -> Iterator[Finding]:
     checks: tuple[Callable[[Kube], Iterator[Finding]], ...] = (_kinds, _operator, _rights, _quotas)
     for check in checks:
         yield from _allowed(check, kube)
-    yield from _allowed(lambda kube: _objects(kube, name), kube)
+    yield from _allowed(lambda kube: _objects(kube, name, plurals), kube)
     yield from _allowed(lambda kube: _pods(kube, name), kube)
 
 
@@ -97,7 +109,7 @@ def _version(found: Object) -> Iterator[Finding]:
 
 
 def _kinds(kube: Kube) -> Iterator[Finding]:
-    for plural in ("workerclusters", "workerjobs"):
+    for plural in KINDS:
         try:
             found = kube.get("customresourcedefinitions", f"{plural}.trireme.dev")
         except NotFound:
@@ -118,8 +130,8 @@ def kind_findings(plural: str, found: Object) -> Iterator[Finding]:
         yield Finding(f"{plural}.trireme.dev is served as {', '.join(versions)}", "use a `trireme` of that version")
         return
     spec = versions["v1alpha1"]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
-    wanted = {"workerclusters": spec, "workerjobs": spec.get("driver", {}).get("properties", {})}[plural]
-    if "code" not in wanted:
+    wanted = {"workerclusters": spec, "workerjobs": spec.get("driver", {}).get("properties", {})}.get(plural)
+    if wanted is not None and "code" not in wanted:
         yield Finding(f"{plural}.trireme.dev is older than this command: it has no field `code`", f"upgrade: {_HELM}")
 
 
@@ -135,6 +147,21 @@ def _operator(kube: Kube) -> Iterator[Finding]:
         yield Finding(
             f"the operator in namespace {metadata['namespace']} is not ready: what is applied stays as it is",
             f"kubectl --namespace {metadata['namespace']} describe deployment {metadata['name']}",
+        )
+    for one in operators:
+        yield from operator_findings(one)
+
+
+def operator_findings(operator: Object) -> Iterator[Finding]:
+    """Tell whether an operator's Deployment is of another minor version than this package."""
+    here, labels = version("trireme"), operator["metadata"].get("labels", {})
+    there = labels.get("app.kubernetes.io/version", here)
+    if here.split(".")[:2] != there.split(".")[:2]:
+        where = operator["metadata"]["namespace"]
+        yield Finding(
+            f"trireme {here} here, operator {there} in namespace {where}",
+            f"pip install 'trireme=={'.'.join(there.split('.')[:2])}.*', or upgrade the operator: {_HELM}",
+            error=False,
         )
 
 
@@ -171,22 +198,23 @@ def _quotas(kube: Kube) -> Iterator[Finding]:
                 )
 
 
-def _objects(kube: Kube, name: str | None) -> Iterator[Finding]:
+def _objects(kube: Kube, name: str | None, plurals: Sequence[str]) -> Iterator[Finding]:
     found = False
-    for plural in ("workerclusters", "workerjobs"):
+    for plural in plurals:
         items = [one for one in [kube.find(plural, name)] if one] if name else kube.list(plural)
         found = found or bool(items)
         for item in items:
             yield from object_findings(item)
     if name and not found:
+        kinds = " nor a ".join(_SINGULAR[plural] for plural in plurals)
         yield Finding(
-            f"there is neither a cluster nor a job {name} in namespace {kube.namespace}",
-            "kubectl get wc,wj --all-namespaces shows all",
+            f"there is {'neither a' if len(plurals) > 1 else 'no'} {kinds} {name} in namespace {kube.namespace}",
+            "kubectl get wc,wg,wj,wcj --all-namespaces shows all",
         )
 
 
 def object_findings(item: Object) -> Iterator[Finding]:
-    """Tell what is wrong with a WorkerCluster or a WorkerJob, by its conditions."""
+    """Tell what is wrong with an object of one of our kinds, by its conditions."""
     name, kind, status = item["metadata"]["name"], item["kind"], item.get("status", {})
     conditions = {one["type"]: one for one in status.get("conditions", [])}
     if not status:
@@ -205,7 +233,7 @@ def object_findings(item: Object) -> Iterator[Finding]:
         ("ScalingContended", "True"),
     ):
         one = conditions.get(type_)
-        if one and one["status"] == bad and one["reason"] not in (*_CALM, "Ended", "Stopped"):
+        if one and one["status"] == bad and one["reason"] not in _CALM:
             fix = _FIXES.get(one["reason"], "kubectl describe tells more; docs/conditions.md has all reasons")
             yield Finding(
                 f"{kind} {name}: {one['reason']}: {one['message']}", fix.format(name=name), type_ != "AutoscalingActive"

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from types import TracebackType
 
-from trireme.client.kube import Forbidden, Kube, Object, Unauthorized, explained
+from trireme.client.kube import Forbidden, Kube, Object, Unauthorized, refused
 from trireme.errors import TriremeError
 
 _CHUNK = 65536
@@ -164,7 +164,7 @@ def _opened(kube: Kube, pod: str, port: int) -> "socket.socket | None":
             made.websocket.ping()
             found: socket.socket = made.socket(port)
         except Exception as error:
-            answer.put(_refusal(kube, pod, error) or error)
+            answer.put(refused(error, kube.path("pods", pod, "portforward"), kube.context) or error)
             return
         answer.put(found)
         if late.is_set():
@@ -179,20 +179,6 @@ def _opened(kube: Kube, pod: str, port: int) -> "socket.socket | None":
     if isinstance(found, Exception):
         raise found
     return found
-
-
-def _refusal(kube: Kube, pod: str, error: Exception) -> TriremeError | None:
-    """Return what to say of a handshake that was answered by a status; None if it was not."""
-    # The package wraps it in errors of its own that have no status.
-    why: BaseException | None = error
-    while why and not hasattr(why, "status_code"):
-        why = why.__context__
-    status = getattr(why, "status_code", None)
-    if not isinstance(status, int):
-        return None
-    return explained(
-        status, getattr(why, "resp_body", None), "GET", kube.path("pods", pod, "portforward"), kube.context
-    )
 
 
 def target(kube: Kube, service: str, port: int) -> tuple[str, int]:

@@ -502,17 +502,27 @@ def cluster_spec(
     app: str | None = None,
     env: Sequence[dict[str, Any]] = (),
 ) -> Object:
-    """Return the spec of a WorkerCluster."""
-    size: Object = (
-        {"replicas": workers}
-        if isinstance(workers, int)
-        else {"autoscaling": {"minReplicas": workers[0], "maxReplicas": workers[1]}}
-    )
+    """Return the spec of a WorkerCluster.
+
+    Raises:
+        TriremeError: `workers` is neither a number nor a pair.
+    """
     return {
         "engine": engine,
         **({"image": image} if image else {}),
-        **size,
+        **_size(workers),
         "resources": {"limits": {"cpu": cpu, "memory": memory}},
         **({"env": [*env]} if env else {}),
         **({"celery": {"app": app}} if app else {}),
     }
+
+
+def _size(workers: int | tuple[int, int]) -> Object:
+    match workers:
+        case bool():
+            pass
+        case int():
+            return {"replicas": workers}
+        case (int(least), int(most)):
+            return {"autoscaling": {"minReplicas": least, "maxReplicas": most}}
+    raise TriremeError(f"workers: {workers!r} is neither a number, such as 4, nor a pair, such as (2, 8)")

@@ -14,7 +14,9 @@ Object = dict[str, Any]
 
 _GROUPS = {
     "workerclusters": "/apis/trireme.dev/v1alpha1",
+    "workergroups": "/apis/trireme.dev/v1alpha1",
     "workerjobs": "/apis/trireme.dev/v1alpha1",
+    "workercronjobs": "/apis/trireme.dev/v1alpha1",
     "deployments": "/apis/apps/v1",
     "statefulsets": "/apis/apps/v1",
     "selfsubjectaccessreviews": "/apis/authorization.k8s.io/v1",
@@ -306,6 +308,22 @@ def explained(code: int, body: Any, method: str, path: str, context: str) -> Tri
     said_so = message or f"{method} {path}: status {code}"
     # It is overloaded, or restarts, or what stands behind it does.
     return ConnectionLost(said_so) if code == 429 or code >= 500 else TriremeError(said_so)
+
+
+def refused(error: BaseException, path: str, context: str) -> TriremeError | None:
+    """Return what to say of a WebSocket's handshake that was answered by a status; None if it was not.
+
+    Args:
+        error: what the package raised.
+        path: that was asked for.
+        context: how the cluster was found.
+    """
+    # The package wraps it in errors of its own that have no status.
+    why: BaseException | None = error
+    while why and not hasattr(why, "status_code"):
+        why = why.__context__
+    status = getattr(why, "status_code", None)
+    return explained(status, getattr(why, "resp_body", None), "GET", path, context) if isinstance(status, int) else None
 
 
 def _place(path: str) -> tuple[str, str, str]:

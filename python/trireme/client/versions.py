@@ -1,15 +1,18 @@
 """Whether what runs here goes with what runs in the workers."""
 
+import platform
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from trireme.client.doctor import Finding
+from trireme.client import executing
+from trireme.client.doctor import KINDS, Finding
 from trireme.client.environment import Connection
-from trireme.client.forward import Forward
+from trireme.client.forward import Forward, is_running
 from trireme.client.kube import Kube, Object
+from trireme.client.logs import containers
 from trireme.errors import TriremeError
 
 if TYPE_CHECKING:
@@ -19,12 +22,14 @@ if TYPE_CHECKING:
 _MUST_MATCH = ("python", "dask", "distributed")
 _SHOULD_MATCH = ("cloudpickle", "numpy", "pandas", "msgpack")
 _CELERY_PACKAGES = ("celery", "kombu")
+_OF_CELERY = ("python", *_CELERY_PACKAGES)
 _SECONDS = 20
 _MASTER_PORT = 8080
 # As `celery report` and the pages of Spark's master have them.
-_REPORTED = re.compile(r"\b(celery|kombu):([^\s]+)")
+_REPORTED = re.compile(r"\b(celery|kombu|py):([^\s]+)")
 _SPARK_VERSION = re.compile(r'class="version\b[^>]*>\s*([^<\s]+)')
 _FIX = "install the same here, or give the cluster an image with yours"
+_FIX_OF_CELERY = f"for tasks that pickle: {_FIX}; JSON, which is Celery's default, does not mind"
 
 
 def differences(here: Mapping[str, Any], there: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
@@ -74,16 +79,30 @@ def check_dask(client: "Client") -> None:
         warnings.warn(f"{'; '.join(should)}: install the same if work fails", stacklevel=3)
 
 
-def compare(kube: Kube, name: str) -> list[Finding]:
-    """Look whether packages here go with a cluster's, where its engine is installed here, too, and answers."""
+def compare(kube: Kube, name: str, plurals: Sequence[str] = KINDS) -> list[Finding]:
+    """Look whether packages here go with a cluster's, where its engine is installed here, too, and answers.
+
+    Args:
+        kube: the namespace.
+        name: of the cluster, or of a job that has one.
+        plurals: of the kinds that it may be of.
+    """
     look: dict[str, Callable[[Kube, Object], list[Finding]]] = {"dask": _dask, "spark": _spark, "celery": _celery}
     try:
-        item = kube.find("workerclusters", name)
+        item = _cluster(kube, name, plurals)
         return look[item["spec"]["engine"]](kube, item) if item and _is_up(item) else []
     except Exception as error:
         # Each engine's client has errors of its own; whatever they are, what else was found is told.
         why = " ".join(str(error).split()) or type(error).__name__
         return [Finding(f"versions can't be compared: {why}", f"trireme logs {name}, or try again", error=False)]
+
+
+def _cluster(kube: Kube, name: str, plurals: Sequence[str]) -> Object | None:
+    found = kube.find("workerclusters", name) if "workerclusters" in plurals else None
+    if found is None and "workerjobs" in plurals:
+        used = (kube.find("workerjobs", name) or {}).get("status", {}).get("cluster")
+        found = kube.find("workerclusters", used) if used else None
+    return found
 
 
 def _is_up(item: Object) -> bool:
@@ -119,6 +138,7 @@ def _celery(kube: Kube, item: Object) -> list[Finding]:
     here = _here(*_CELERY_PACKAGES)
     if not here:
         return []
+    here["python"] = platform.python_version()
     from celery import Celery
 
     with Connection(kube, item) as connection:
@@ -133,23 +153,68 @@ def celery_findings(here: Mapping[str, str], reports: Mapping[str, str]) -> list
     """Tell what differs between Celery here and in the workers: messages are JSON, so that all of it may work.
 
     Args:
-        here: versions by package.
+        here: versions by package, Python's among them.
         reports: what `celery report` says there, by worker.
     """
-    there = {name: dict(_REPORTED.findall(text)) for name, text in reports.items()}
-    return [Finding(one, _FIX, error=False) for one in _differing(here, there, _CELERY_PACKAGES)]
+    there = {
+        name: {{"py": "python"}.get(package, package): found for package, found in _REPORTED.findall(text)}
+        for name, text in reports.items()
+    }
+    return [Finding(one, _FIX_OF_CELERY, error=False) for one in _differing(here, there, _OF_CELERY)]
 
 
 def _spark(kube: Kube, item: Object) -> list[Finding]:
-    here = _here("pyspark", "pyspark-client")
     connect = item["spec"].get("spark", {}).get("mode") == "connect"
     # Without Connect, nobody outside can use it.
-    if not here or not (connect or kube.inside):
+    if not _spark_here() or not (connect or kube.inside):
         return []
-    with Forward(kube, f"{item['metadata']['name']}-master", _MASTER_PORT) as forward:
+    name = item["metadata"]["name"]
+    with Forward(kube, f"{name}-master", _MASTER_PORT) as forward:
         page = forward.fetch("/", _SECONDS).decode(errors="replace")
-    found = _SPARK_VERSION.search(page)
-    return spark_findings(next(iter(here.values())), found[1], connect) if found else []
+    there = _SPARK_VERSION.search(page)
+    found = spark_findings(_spark_here(), there[1], connect) if there else []
+    try:
+        return [*found, *python_findings(platform.python_version(), _python(kube, name))]
+    except TriremeError as error:
+        what = f"the version of Python in {name} is not known: {error}"
+        return [*found, Finding(what, f"compare it with {platform.python_version()} here", error=False)]
+
+
+def check_spark(kube: Kube, item: Object, there: str) -> None:
+    """Compare with a Spark's workers, as far as they may be asked.
+
+    Args:
+        kube: where it is.
+        item: its WorkerCluster.
+        there: its version.
+
+    Warns:
+        UserWarning: Python or Spark are other ones there.
+    """
+    import warnings
+
+    connect = item["spec"].get("spark", {}).get("mode") == "connect"
+    found = spark_findings(_spark_here(), there, connect)
+    # Who may connect may not be allowed to look into pods.
+    with suppress(TriremeError):
+        found += python_findings(platform.python_version(), _python(kube, item["metadata"]["name"]))
+    for one in found:
+        warnings.warn(f"{one.what}: {one.fix}", stacklevel=3)
+
+
+def _spark_here() -> str:
+    return next(iter(_here("pyspark", "pyspark-client").values()), "")
+
+
+def _python(kube: Kube, name: str) -> str:
+    """Ask a worker for the version of its Python, or the master, whose image is the workers'; nothing else tells it."""
+    pods = kube.list("pods", f"app.kubernetes.io/part-of=trireme,app.kubernetes.io/instance={name}")
+    parts = {pod["metadata"]["labels"].get("app.kubernetes.io/component"): pod for pod in pods if is_running(pod)}
+    pod = parts.get("worker") or parts.get("master")
+    if pod is None:
+        return ""
+    command = ["python3", "-c", "import platform; print(platform.python_version())"]
+    return executing.said(kube, pod["metadata"]["name"], containers(pod)[0], command).strip()
 
 
 def spark_findings(here: str, there: str, connect: bool) -> list[Finding]:
@@ -167,6 +232,17 @@ def spark_findings(here: str, there: str, connect: bool) -> list[Finding]:
     if mine[:1] != its[:1]:
         return [Finding(what, _FIX)]
     return [Finding(f"{what}: it may lack what is newer", _FIX, error=False)] if mine > its else []
+
+
+def python_findings(here: str, there: str) -> list[Finding]:
+    """Tell whether Spark's workers run functions that are pickled here; data frames are of no Python.
+
+    Args:
+        here: version of Python.
+        there: the workers'; empty if none is known.
+    """
+    differing = _differing({"python": here}, {"workers": {"python": there}}, ("python",))
+    return [Finding(f"{one}: functions of yours (UDFs) fail", _FIX, error=False) for one in differing]
 
 
 def _compared(client: "Client") -> tuple[list[str], list[str]]:

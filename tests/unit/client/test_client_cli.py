@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import trireme
-from trireme.cli import completion, logs, main, output, top
+from trireme.cli import completion, connection, logs, main, output, sources, top
 from trireme.errors import TriremeError
 from trireme.local import run as local_run
 
@@ -146,6 +146,51 @@ def test_ctrl_c_ends_all_jobs_of_a_manifest_here(
     assert len(left) == len(codes) - codes.index(130) - 1 if 130 in codes else not left
 
 
+@pytest.mark.parametrize("words", [("get", "wc"), ("delete", "wj/mean", "--all"), ("scale", "wc/a", "--replicas=2")])
+def test_what_kubectl_does_stays_its(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run([*words]) == 2
+    assert f"{words[0]} is kubectl's: kubectl {' '.join(words)}\n" in capsys.readouterr().err
+
+
+def test_options_that_say_where_may_stand_before_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["--kubeconfig=none-such", "logs", "mean"]) == 1
+    assert capsys.readouterr().err.startswith("error: no cluster: ")
+    assert main.run(["-n", "team", "run", "--local", "job.py"]) == 2
+    assert "--namespace does not go with --local" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("numbers", ("numbers", "")),
+        ("wc/numbers", ("numbers", "workerclusters")),
+        ("WorkerJob/mean", ("mean", "workerjobs")),
+        ("workerjob.trireme.dev/mean", ("mean", "workerjobs")),
+        ("workerclusters.trireme.dev/a.b", ("a.b", "workerclusters")),
+    ],
+)
+def test_objects_are_named_as_by_kubectl(text: str, found: tuple[str, str]) -> None:
+    option = click.Option(["--name"])
+    read = connection.reference("workerclusters", "workerjobs")(click.Context(main.trireme), option, text)
+    assert read == connection.Reference(*found)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("pod/a", "'pod' is none of workerjobs, workerclusters"),
+        ("/a", "'' is none of workerjobs, workerclusters"),
+        ("wc/", "'' is no name of an object"),
+        ("a?dryRun=All", "'a?dryRun=All' is no name of an object"),
+        ("..", "'..' is no name of an object"),
+        ("", "'' is no name of an object"),
+    ],
+)
+def test_what_names_no_object(text: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["logs", text]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_version() -> None:
     assert CliRunner().invoke(main.trireme, ["--version"]).output == "trireme 0.1.0\n"
 
@@ -184,6 +229,17 @@ def test_kubectl_completes(
 )
 def test_ages_are_kubectls(seconds: int, said: str) -> None:
     assert top.age(timedelta(seconds=seconds)) == said
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("600", 600), ("10m", 600), ("1h30m", 5400), ("1500ms", 2)])
+def test_how_long_a_driver_may_take(said: str, seconds: int) -> None:
+    assert sources.seconds(click.Context(main.trireme), click.Option(["--timeout"]), said) == seconds
+
+
+@pytest.mark.parametrize("said", ["0", "-1", "0.1", "99999999999", "9" * 400, "\u0661", "ten"])
+def test_a_driver_can_not_take_that_long(said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["run", "job.py", "--engine=dask", f"--timeout={said}"]) == 2
+    assert "is no duration, such as" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("said", ["5", "m", "1h-3m", "0s", "", "5d"])

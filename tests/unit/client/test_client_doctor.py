@@ -7,8 +7,8 @@ import pytest
 from trireme.cli.connect import dashboard, how_to_log_in
 from trireme.client import versions
 from trireme.client.display import cluster as shown
-from trireme.client.doctor import _rights, kind_findings, object_findings, pod_findings
-from trireme.client.versions import celery_findings, differences, spark_findings
+from trireme.client.doctor import _rights, kind_findings, object_findings, operator_findings, pod_findings
+from trireme.client.versions import celery_findings, differences, python_findings, spark_findings
 from trireme.errors import TriremeError
 
 NOW = datetime(2026, 1, 1, 1, 0, tzinfo=UTC)
@@ -30,6 +30,8 @@ def item(kind, **conditions):
         (item("WorkerJob", ClusterReady=("False", "NotFound")), "create the cluster"),
         (item("WorkerJob", DriverRunning=("False", "Ended"), Failed=("True", "DriverFailed")), "trireme logs a has"),
         (item("WorkerJob", DriverRunning=("False", "ImagePullBackOff")), "correct the image's name"),
+        (item("WorkerGroup", Ready=("False", "ClusterNotFound")), "docs/conditions.md has all reasons"),
+        (item("WorkerCronJob", Ready=("False", "InvalidSchedule")), "docs/conditions.md has all reasons"),
     ],
 )
 def test_what_conditions_tell(found, fix):
@@ -43,6 +45,8 @@ def test_what_conditions_tell(found, fix):
     [
         item("WorkerCluster", Ready=("True", "Ready")),
         item("WorkerCluster", Ready=("False", "NoWorkers")),
+        item("WorkerGroup", Ready=("False", "ClusterNotReady")),
+        item("WorkerCronJob", Ready=("True", "JobAlreadyActive")),
         item("WorkerJob", ClusterReady=("False", "Creating")),
         item("WorkerJob", ClusterReady=("False", "NotFound"), Complete=("True", "Completed")),
     ],
@@ -126,6 +130,21 @@ def test_kinds(found, what):
     assert [what in finding.what for finding in findings] == ([True] if what else [])
 
 
+def test_every_kind_is_looked_for():
+    (finding,) = kind_findings("workergroups", kind("v1"))
+    assert finding.what == "workergroups.trireme.dev is served as v1"
+    assert not [*kind_findings("workercronjobs", kind("v1alpha1"))]
+
+
+@pytest.mark.parametrize(("there", "apart"), [("0.1.0", False), ("0.1.7", False), ("0.2.0", True), (None, False)])
+def test_the_operators_version(there, apart):
+    labels = {"app.kubernetes.io/version": there} if there else {}
+    found = [*operator_findings({"metadata": {"namespace": "system", "labels": labels}})]
+    assert [(one.what, one.error) for one in found] == (
+        [("trireme 0.1.0 here, operator 0.2.0 in namespace system", False)] if apart else []
+    )
+
+
 def test_versions():
     here = {"python": "3.11.7.final.0", "dask": "2026.8.1", "numpy": "2.1.0", "pandas": "2.0"}
     same = {"python": "3.11.2.final.0", "dask": "2026.8.0", "numpy": "2.1.3"}
@@ -164,6 +183,47 @@ def test_versions_of_celery():
     assert celery_findings({"celery": "5.5.0", "kombu": "5.5.3"}, {"a": report}) == []
     (found,) = celery_findings({"celery": "5.7.0", "kombu": "5.5.3"}, {"a": report, "b": ""})
     assert (found.what, found.error) == ("celery 5.7.0 here, 5.5.2 in the cluster", False)
+    (found,) = celery_findings({"celery": "5.5.0", "python": "3.11.7"}, {"a": report, "b": ""})
+    assert (found.what, found.error) == ("python 3.11.7 here, 3.13.5 in the cluster", False)
+    assert "for tasks that pickle" in found.fix
+
+
+@pytest.mark.parametrize(("there", "apart"), [("3.11.2", False), ("3.13.5", True), ("", False)])
+def test_pythons_of_spark(there, apart):
+    found = python_findings("3.11.7", there)
+    what = "python 3.11.7 here, 3.13.5 in the cluster: functions of yours (UDFs) fail"
+    assert [(one.what, one.error) for one in found] == ([(what, False)] if apart else [])
+
+
+def test_a_spark_session_warns_of_another_python(monkeypatch):
+    item = {"metadata": {"name": "nights"}, "spec": {"engine": "spark", "spark": {"mode": "connect"}}}
+    monkeypatch.setattr(versions, "_spark_here", lambda: "4.2.0")
+    monkeypatch.setattr(versions, "_python", lambda *_: "3.8.1")
+    with pytest.warns(UserWarning, match=r"3\.8\.1 in the cluster: functions of yours \(UDFs\) fail: install the same"):
+        versions.check_spark(None, item, "4.3.0")
+
+    def refuse(*_):
+        raise TriremeError("no right to get pods/exec")
+
+    monkeypatch.setattr(versions, "_python", refuse)
+    with pytest.warns(UserWarning, match=r"pyspark 4\.2\.0 here, Spark 4\.1\.0 in the cluster: it may lack"):
+        versions.check_spark(None, item, "4.1.0")
+
+
+@pytest.mark.parametrize(
+    ("plurals", "found"), [(("workerclusters",), []), (("workerjobs",), ["celery of numbers"]), ((), [])]
+)
+def test_a_jobs_versions_are_those_of_its_cluster(monkeypatch, plurals, found):
+    ready = [{"type": "Ready", "status": "True", "reason": "Ready", "message": ""}]
+    numbers = {"metadata": {"name": "numbers"}, "spec": {"engine": "celery"}, "status": {"conditions": ready}}
+    there = {("workerjobs", "mean"): {"status": {"cluster": "numbers"}}, ("workerclusters", "numbers"): numbers}
+
+    class Kube:
+        def find(self, plural, name):
+            return there.get((plural, name))
+
+    monkeypatch.setattr(versions, "_celery", lambda _, item: [f"celery of {item['metadata']['name']}"])
+    assert versions.compare(Kube(), "mean", plurals) == found
 
 
 @pytest.mark.parametrize("engine", ["dask", "spark", "celery"])

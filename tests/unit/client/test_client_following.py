@@ -255,6 +255,26 @@ def deletions(server):
     return [sent.get("preconditions") for verb, _, _, sent in server.asked if verb == "DELETE"]
 
 
+def test_a_cluster_that_is_not_made_says_how(server):
+    for use in (Cluster.dask, Cluster.connect, Cluster.wait):
+        with pytest.raises(TriremeError, match="cluster sums is not made: enter it by `with`, or call create"):
+            use(Cluster("sums", engine="dask", kubeconfig=server.kubeconfig))
+    assert not server.asked
+
+
+def test_a_notebook_shows_what_was_last_seen(server):
+    made = Cluster("sums", engine="dask", kubeconfig=server.kubeconfig)
+    assert "not seen by an operator yet" in made._repr_html_()
+    server.refuse("GET", f"{CLUSTERS}/sums", 503, "no", "ServiceUnavailable")
+    assert "WorkerCluster sums" in made._repr_html_()
+
+
+@pytest.mark.parametrize("workers", ["2..8", (1, 2, 3), (1, "2"), None, True, 1.5])
+def test_what_is_no_number_of_workers_is_told(server, workers):
+    with pytest.raises(TriremeError, match="is neither a number, such as 4, nor a pair, such as"):
+        Cluster("sums", engine="dask", workers=workers, kubeconfig=server.kubeconfig)
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ConnectionLost("no answer")])
 def test_a_cluster_whose_making_is_interrupted_is_deleted(server, monkeypatch, error):
     def interrupted(self, *words):
