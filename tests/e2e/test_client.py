@@ -150,6 +150,42 @@ def wheel():
     return found.getvalue()
 
 
+DASK = """
+import oars
+from distributed import Client
+from helper import added
+with Client() as client:
+    print(oars.WORD, client.submit(added, 4, 4).result(), client.run_on_scheduler(added, 0, 0))
+"""
+SPARK = """
+import oars
+from pyspark.sql import SparkSession
+from helper import added
+spark = SparkSession.builder.getOrCreate()
+many = spark.sparkContext.parallelize(range(8), 8)
+print(oars.WORD, *many.map(lambda _: added(4, 4)).distinct().collect())
+spark.stop()
+"""
+
+
+@pytest.mark.parametrize(
+    ("engine", "memory", "script", "printed"),
+    [
+        ("dask", "512Mi", DASK, "rowed rowed 8 rowed 0\n"),
+        # Eight tasks, and as many of the shuffle as it has parts.
+        ("spark", "1Gi", SPARK, "rowed rowed 8\n"),
+    ],
+)
+def test_every_python_of_a_cluster_gets_the_packages(cli, kubectl, oars, tmp_path, engine, memory, script, printed):
+    """Driver, workers, and Dask's scheduler; and how many tasks are done is told."""
+    (tmp_path / "helper.py").write_text("import oars\n\ndef added(x, y):\n    return f'{oars.WORD} {x + y}'\n")
+    (tmp_path / "job.py").write_text(script)
+    words = (f"--engine={engine}", "--workers=1", "--cpu=300m", f"--memory={memory}", "--driver-memory=1Gi")
+    done = cli("run", f"--name=by-{engine}", *words, *oars, str(tmp_path / "job.py"))
+    assert done.stdout == printed, done.stderr
+    kubectl("delete", "wj", f"by-{engine}")
+
+
 def test_a_script_with_a_cluster_of_its_own_and_a_package_that_its_image_lacks(cli, kubectl, oars, tmp_path):
     (tmp_path / "tasks.py").write_text(TASKS)
     (tmp_path / "helper.py").write_text("import oars\n\ndef added(x, y):\n    return f'{oars.WORD} {x + y}'\n")

@@ -26,7 +26,8 @@ _UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30
 def top(place: Place, name: str | None, selector: str, everywhere: bool, watch: bool, output: str | None) -> None:
     """Show clusters' workers, memory and work.
 
-    WORKERS are those that are ready, those that are desired, and those that the work asks for.
+    WORKERS are those that are ready, those that are desired, and those that the work asks for. WORK is known of
+    clusters with spec.autoscaling, whose mode Observe tells it and sets no size.
     """
     if name and everywhere:
         raise click.UsageError("--all-namespaces goes with no NAME")

@@ -1,6 +1,7 @@
 """Requests to one cluster's API, in JSON; what goes wrong is said in words that help."""
 
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -78,10 +79,16 @@ class Kube:
                 found = _NAMESPACE_FILE.read_text() if _NAMESPACE_FILE.exists() else None
             else:
                 file = kubeconfig or _named()
-                self.api = config.new_client_from_config(config_file=file, context=context)
+                with _complaints() as said:
+                    self.api = config.new_client_from_config(config_file=file, context=context)
                 known, active = config.list_kube_config_contexts(config_file=file)
                 chosen = next((one for one in known if one["name"] == context), active)
                 found, self.context = chosen["context"].get("namespace"), f"context {chosen['name']}"
+                if said:
+                    raise Unauthorized(
+                        f"no credentials for {self.context}: {'; '.join(said)}:"
+                        " log in again, or correct what its user has as exec in the kubeconfig"
+                    )
         self.namespace: str = namespace or found or "default"
 
     def path(self, plural: str, name: str = "", sub: str = "", everywhere: bool = False) -> str:
@@ -251,6 +258,23 @@ def _readable() -> Iterator[None]:
             f"no cluster: the kubeconfig can't be read: {why}:"
             " correct it, or name another by --kubeconfig or KUBECONFIG"
         ) from None
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Collect what is logged as an error: the package does so where a credential plugin fails, and asks as nobody."""
+    said: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(" ".join(record.getMessage().split()))
+
+    collector = Collector(logging.ERROR)
+    logging.getLogger().addHandler(collector)
+    try:
+        yield said
+    finally:
+        logging.getLogger().removeHandler(collector)
 
 
 def _writing(dry_run: bool) -> dict[str, str]:

@@ -80,6 +80,23 @@ def test_expired_credentials(trireme, script, server):
     assert "refuses the credentials of context here: they may have expired: log in again" in told
 
 
+@pytest.mark.parametrize(
+    ("program", "why"), [("no-such-plugin", "No such file or directory: 'no-such-plugin'"), ("false", "returned 1")]
+)
+def test_a_credential_plugin_that_fails(trireme, script, server, tmp_path, program, why):
+    """Without a word of the package's own, and before anything is asked as nobody."""
+    config = json.loads((tmp_path / "kubeconfig").read_text())
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": program, "interactiveMode": "Never"}
+    config["users"][0]["user"] = {"exec": plugin}
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    code, told = trireme("run", script, "--engine=dask", f"--kubeconfig={server.kubeconfig}")
+    assert code == 1
+    assert told.startswith("error: no credentials for context here: ")
+    assert told.count("\n") == 1
+    assert f"{why}: log in again, or correct what its user has as exec" in told
+    assert not server.asked
+
+
 def test_no_rights_names_verb_and_resource(trireme, script, server):
     message = (
         'workerjobs.trireme.dev is forbidden: User "me" cannot create resource "workerjobs" in API group "trireme.dev"'
