@@ -172,17 +172,17 @@ spark.stop()
     ("engine", "memory", "script", "printed"),
     [
         ("dask", "512Mi", DASK, "rowed rowed 8 rowed 0\n"),
-        # Eight tasks, and as many of the shuffle as it has parts.
         ("spark", "1Gi", SPARK, "rowed rowed 8\n"),
     ],
 )
 def test_every_python_of_a_cluster_gets_the_packages(cli, kubectl, oars, tmp_path, engine, memory, script, printed):
-    """Driver, workers, and Dask's scheduler; and how many tasks are done is told."""
+    """Driver, workers, and Dask's scheduler."""
     (tmp_path / "helper.py").write_text("import oars\n\ndef added(x, y):\n    return f'{oars.WORD} {x + y}'\n")
     (tmp_path / "job.py").write_text(script)
     words = (f"--engine={engine}", "--workers=1", "--cpu=300m", f"--memory={memory}", "--driver-memory=1Gi")
     done = cli("run", f"--name=by-{engine}", *words, *oars, str(tmp_path / "job.py"))
-    assert done.stdout == printed, done.stderr
+    # Spark's driver logs, too.
+    assert done.stdout.endswith(printed), (done.stdout, done.stderr)
     kubectl("delete", "wj", f"by-{engine}")
 
 

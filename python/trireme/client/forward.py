@@ -109,10 +109,11 @@ class Forward:
             remote = self._connect()
             if remote is None:
                 return
-            back = threading.Thread(target=_copy, args=(remote, client), daemon=True)
-            back.start()
-            _copy(client, remote)
-            back.join()
+            with remote:
+                back = threading.Thread(target=_copy, args=(remote, client), daemon=True)
+                back.start()
+                _copy(client, remote)
+                back.join()
 
     def _connect(self) -> "socket.socket | None":
         deadline = time.monotonic() + _HEAL_SECONDS

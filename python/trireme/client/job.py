@@ -466,6 +466,8 @@ def submit(
         raise TriremeError(
             "give either engine, for a cluster of the job's own, or cluster, the name of one that is there"
         )
+    if engine == "celery" and not app:
+        raise TriremeError("app is missing: the Celery application, as for `celery -A`")
     path = Path(script)
     variables = [{"name": key, "value": value} for key, value in (env or {}).items()]
     # A driver waits for workers most of the time.

@@ -321,6 +321,9 @@ def explained(code: int, body: Any, method: str, path: str, context: str) -> Tri
         return TriremeError(
             f"this cluster knows no {resource}: install Trireme there: helm install trireme charts/trireme"
         )
+    if code == 404 and not name:
+        # Of what a request makes there is nothing to find but the namespace.
+        return NotFound(f"there is no namespace {namespace}: create it, or name another by --namespace")
     if code == 404:
         return NotFound(f"there is no {resource.removesuffix('s')} {name}{where}")
     if code == 409 and reason == "AlreadyExists":

@@ -124,6 +124,13 @@ def test_older_crds(trireme, script, server):
     assert "newer than the cluster's Trireme: upgrade that" in told
 
 
+def test_no_such_namespace(trireme, script, server):
+    server.refuse("POST", JOBS, 404, 'namespaces "team" not found', "NotFound")
+    code, told = trireme("run", script, "--engine=dask", f"--kubeconfig={server.kubeconfig}")
+    assert code == 1
+    assert told == "error: there is no namespace team: create it, or name another by --namespace\n"
+
+
 def test_a_name_that_is_taken(trireme, script, server):
     server.refuse("POST", JOBS, 409, 'workerjobs.trireme.dev "mean" already exists', "AlreadyExists")
     code, told = trireme("run", script, "--engine=dask", "--name=mean", f"--kubeconfig={server.kubeconfig}")

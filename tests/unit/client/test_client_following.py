@@ -255,6 +255,12 @@ def deletions(server):
     return [sent.get("preconditions") for verb, _, _, sent in server.asked if verb == "DELETE"]
 
 
+def test_celery_needs_an_application(server, tmp_path):
+    with pytest.raises(TriremeError, match="app is missing: the Celery application"):
+        submit_script(tmp_path / "job.py", engine="celery", kubeconfig=server.kubeconfig)
+    assert not server.asked
+
+
 def test_a_cluster_that_is_not_made_says_how(server):
     for use in (Cluster.dask, Cluster.connect, Cluster.wait):
         with pytest.raises(TriremeError, match="cluster sums is not made: enter it by `with`, or call create"):
