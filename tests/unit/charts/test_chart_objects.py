@@ -107,7 +107,7 @@ def test_only_the_clusters_own_pods_may_connect(render: Render, engine: str, val
     policy = render(engine, values)["NetworkPolicy", NAME]["spec"]
     own = {"matchLabels": {"app.kubernetes.io/instance": NAME, "app.kubernetes.io/part-of": "trireme"}}
     operator = {"matchLabels": {"app.kubernetes.io/name": "trireme", "app.kubernetes.io/component": "operator"}}
-    port = {"dask": "http-dashboard", "spark": "http-ui", "celery": "tcp-redis"}[engine]
+    port = {"dask": "http-dashboard", "spark": 8080, "celery": "tcp-redis"}[engine]
     if values.get("broker", {}).keys() & {"url", "existingSecret", "type"}:
         port = "http-demand"
     assert policy == {
