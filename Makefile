@@ -42,6 +42,10 @@ cluster-down: python3 ## Remove the cluster
 cluster-status: python3 ## Say what stands of the cluster, and what is broken
 	@$(LAB) status
 
+.PHONY: cluster-policies
+cluster-policies: python3 ## Let the cluster keep NetworkPolicies, where its own network does not
+	@$(LAB) enforce
+
 .PHONY: cache-clean
 cache-clean: python3 ## Remove everything that was built once and kept outside the checkout
 	@$(LAB) cache-clean

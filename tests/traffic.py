@@ -41,7 +41,7 @@ CLUSTERS: dict[str, dict[str, Any]] = {
         "code": {"configMap": "tasks"},
         "celery": {
             "app": "tasks",
-            "broker": {"type": "rabbitmq", "resources": {"limits": {"cpu": "1", "memory": "512Mi"}}},
+            "broker": {"type": "rabbitmq", "resources": {"limits": PAIR["limits"], "requests": TINY["requests"]}},
         },
     },
 }

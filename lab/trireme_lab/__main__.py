@@ -1,4 +1,4 @@
-"""The lab's commands: up, down, status, demo, images, push, cache-clean."""
+"""The lab's commands: up, down, status, demo, enforce, images, push, cache-clean."""
 
 import argparse
 import fcntl
@@ -11,6 +11,7 @@ from trireme_lab import cluster, engine, images, tools
 from trireme_lab.cache import LOCK, Cache
 from trireme_lab.console import Steps, say
 from trireme_lab.demo import demo
+from trireme_lab.enforcer import enforce
 from trireme_lab.problem import Problem
 from trireme_lab.status import status
 from trireme_lab.up import build_images, up
@@ -55,6 +56,7 @@ _COMMANDS: dict[str, Callable[[Cache], None]] = {
     "down": _down,
     "status": status,
     "demo": demo,
+    "enforce": enforce,
     "images": _images,
     "push": _push,
     "cache-clean": _cache_clean,

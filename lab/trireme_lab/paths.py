@@ -5,6 +5,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 LAB = TOP / "lab"
 GO_MODULE = LAB / "go"
+ENFORCER = LAB / "enforcer"
 NODE = LAB / "node"
 MANIFESTS = LAB / "manifests"
 IMAGES = TOP / "images"

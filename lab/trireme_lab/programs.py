@@ -74,13 +74,24 @@ def for_cluster(log: Log, cache: Cache) -> Path:
     return cache.obtain("programs", cluster_key(), build)
 
 
+def enforcer_key() -> str:
+    """Return what the program that keeps NetworkPolicies depends on."""
+    return digest(*(paths.ENFORCER / name for name in ("go.mod", "go.sum", "main.go")))
+
+
+def enforcer(log: Log, cache: Cache) -> Path:
+    """Return the path of the program that keeps NetworkPolicies, built first if need be."""
+    build = cache.obtain("enforcer", enforcer_key(), lambda to: _build(log, cache, to, ".", module=paths.ENFORCER))
+    return build / "enforcer"
+
+
 def _copy(source: str, to: str) -> None:
     # Modules are read-only; only whether a file runs is worth keeping.
     shutil.copyfile(source, to)
     Path(to).chmod(0o755 if Path(source).parent.name == "bin" else 0o644)
 
 
-def _build(log: Log, cache: Cache, to: Path, *packages: str) -> None:
+def _build(log: Log, cache: Cache, to: Path, *packages: str, module: Path | None = None) -> None:
     kubernetes = module_version("k8s.io/kubernetes")
     major, minor, _ = kubernetes.removeprefix("v").split(".")
     values = {
@@ -102,7 +113,7 @@ def _build(log: Log, cache: Cache, to: Path, *packages: str) -> None:
         "-o",
         f"{to}/",
         *packages,
-        cwd=paths.GO_MODULE,
+        cwd=module or paths.GO_MODULE,
         env=_ENV,
     )
 

@@ -31,6 +31,9 @@ NODE_PACKAGES = [
 POD_PACKAGES = ["iptables", "busybox-static", "catatonit"]
 """What the control plane's images hold besides their program: kube-proxy's rules, a shell, a pause."""
 
+ENFORCER_PACKAGES = ["iptables", "ipset", "ulogd2"]
+"""What keeps NetworkPolicies calls, and a log of what they refuse."""
+
 BASE_SUITE = "trixie"
 """Python 3.13 and OpenJDK 21."""
 
@@ -71,6 +74,16 @@ def pods_key() -> str:
 def pods(log: Log, cache: Cache) -> Path:
     """Return the tar that every image of the control plane starts from: packages unpacked, nothing set up."""
     return _obtain(log, cache, "rootfs-pods", pods_key(), "extract", NODE_SUITE, POD_PACKAGES)
+
+
+def enforcer_key() -> str:
+    """Return what the enforcer's root file system depends on."""
+    return digest(NODE_SUITE, *ENFORCER_PACKAGES, *_LEAN)
+
+
+def enforcer(log: Log, cache: Cache) -> Path:
+    """Return the tar that the enforcer's image starts from: packages unpacked, nothing set up."""
+    return _obtain(log, cache, "rootfs-enforcer", enforcer_key(), "extract", NODE_SUITE, ENFORCER_PACKAGES)
 
 
 def base_key() -> str:
