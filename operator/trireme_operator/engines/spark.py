@@ -70,7 +70,7 @@ def _unfit(group: Object) -> str:
 
 
 def _forgets(master: Object) -> str:
-    """Say what to set where a master's recovery files go with its pod: a driver waits to hear of the next one from it."""
+    """Say what to set where a master's recovery files go with its pod: drivers wait to hear of the next one from it."""
     volumes = master["spec"].get("volumes", [])
     goes = any(volume["name"] == "recovery" and "emptyDir" in volume for volume in volumes)
     return "spec.spark.master.persistence keeps what a master knows" if goes else ""
