@@ -88,7 +88,7 @@ def kept(kubectl):
     listens = ("exec", "closed", "--", "python", "-c", CONNECT, json.dumps([["127.0.0.1", 8000]]))
     until(lambda: "true" in kubectl(*listens))
     try:
-        until(lambda: not opened(kubectl, "stranger", [(address, 8000)]), seconds=20)
+        until(lambda: not opened(kubectl, "stranger", [(address, 8000)]), seconds=10)
     except AssertionError:
         pytest.skip("nothing keeps NetworkPolicies here: `make cluster-policies`")
 

@@ -109,11 +109,10 @@ class Forward:
             remote = self._connect()
             if remote is None:
                 return
-            with remote:
-                back = threading.Thread(target=_copy, args=(remote, client), daemon=True)
-                back.start()
-                _copy(client, remote)
-                back.join()
+            back = threading.Thread(target=_copy, args=(remote, client), daemon=True)
+            back.start()
+            _copy(client, remote)
+            back.join()
 
     def _connect(self) -> "socket.socket | None":
         deadline = time.monotonic() + _HEAL_SECONDS

@@ -95,8 +95,9 @@ COMMANDS = sorted({command for page in PAGES for command in inline(page, "trirem
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_of_trireme_are_understood(command):
-    """Names and options, not what they do; brackets are around what may be left out."""
+    """Names and options, not what they do; brackets are around what may be left out, capitals stand for a name."""
     words = shlex.split(re.sub(r"[\[\]]", "", command).partition(" > ")[0])[1:]
+    words = [word.lower() if word.isupper() and not word.startswith("-") else word for word in words]
     found, name, context = trireme, "trireme", None
     while isinstance(found, click.Group) and words and not words[0].startswith("-"):
         context = click.Context(found, info_name=name, parent=context)
