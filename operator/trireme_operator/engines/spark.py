@@ -25,11 +25,9 @@ def _driver_env(driver: Driver) -> list[Object]:
         return []
     limit = driver.container.get("resources", {}).get("limits", {}).get("memory")
     heap = max(_LEAST_HEAP, int(mebibytes(limit) * _HEAP_SHARE)) if limit is not None else _DEFAULT_HEAP
-    variables = [
-        # Executors connect back to the driver, whose pod has no name that resolves.
-        {"name": "SPARK_LOCAL_IP", "value": "$(POD_IP)"},
-        {"name": "SPARK_DRIVER_MEMORY", "value": f"{heap}m"},
-    ]
+    # By SPARK_LOCAL_HOSTNAME executors connect back to the driver, whose pod has no name that resolves. SPARK_LOCAL_IP
+    # would do, too, but bind the driver's pages to that address alone: a port-forward comes to the loopback one.
+    variables = [{"name": "SPARK_DRIVER_MEMORY", "value": f"{heap}m"}]
     most = _most_cores(driver)
     if most is not None:
         # Goes before spark-defaults.conf, and after what the program itself sets.

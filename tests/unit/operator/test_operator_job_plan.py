@@ -548,7 +548,6 @@ CONNECTION = {
     },
     "spark": {
         "POD_IP": {"fieldRef": {"fieldPath": "status.podIP"}},
-        "SPARK_LOCAL_IP": "$(POD_IP)",
         "SPARK_LOCAL_HOSTNAME": "$(POD_IP)",
         "SPARK_MASTER": "spark://numbers-master.team.svc:7077",
         "SPARK_CONF_DIR": "/opt/trireme/conf",
