@@ -2,11 +2,10 @@
 
 import re
 import signal
-import uuid
 
 import pytest
 
-from on_cluster import Kubectl
+from on_cluster import namespace
 
 
 def pytest_configure():
@@ -23,7 +22,5 @@ def pytest_configure():
 def kubectl(request):
     """Lend kubectl in a namespace of the test's own, gone after it."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-")
-    kubectl = Kubectl(f"{name}-{uuid.uuid4().hex[:6]}")
-    kubectl("create", "namespace", kubectl.namespace)
-    yield kubectl
-    kubectl("delete", "namespace", kubectl.namespace, "--wait=false", "--ignore-not-found")
+    with namespace(name) as kubectl:
+        yield kubectl

@@ -4,6 +4,7 @@ import json
 import select
 import subprocess
 import time
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,6 +68,24 @@ class Kubectl:
 
     def wait(self, what, condition, seconds=120):
         self("wait", what, f"--for={condition}", f"--timeout={seconds}s", seconds=seconds + 10)
+
+
+@contextmanager
+def namespace(name, restricted=False):
+    """Lend kubectl in a new namespace whose name begins so; it is deleted in the end, which nobody waits for.
+
+    Args:
+        name: at most 56 characters.
+        restricted: whether Pod Security refuses pods that are not.
+    """
+    kubectl = Kubectl(f"{name}-{uuid.uuid4().hex[:6]}")
+    kubectl("create", "namespace", kubectl.namespace)
+    try:
+        if restricted:
+            kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
+        yield kubectl
+    finally:
+        kubectl("delete", "namespace", kubectl.namespace, "--wait=false", "--ignore-not-found")
 
 
 def until(question, seconds=60):

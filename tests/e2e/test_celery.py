@@ -4,7 +4,6 @@ import base64
 import re
 import signal
 import sys
-import uuid
 from collections import Counter
 from contextlib import suppress
 from urllib.request import Request, urlopen
@@ -12,7 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 from brokers import REDIS, authority, redis
 
-from on_cluster import CONTEXT, TOP, Kubectl, first_line, started, until
+from on_cluster import CONTEXT, TOP, first_line, namespace, started, until
 from pages import missing, snippets
 
 (GIL,) = (text.splitlines() for text in snippets("docs/celery.md", "What the GIL does", "text"))
@@ -132,20 +131,17 @@ REPORTERS = {
 @pytest.fixture(scope="module")
 def kubectl():
     """Lend one namespace to all tests here, in which the samples and two clusters start side by side."""
-    kubectl = Kubectl(f"celery-{uuid.uuid4().hex[:6]}")
-    kubectl("create", "namespace", kubectl.namespace)
-    kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    kubectl("create", "configmap", "tasks", f"--from-literal=tasks.py={TASKS}")
-    broker = {"resources": {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "20m"}}}
-    kubectl.apply(
-        cluster("on-redis", broker=broker, config={"broker_transport_options": IMPATIENT}),
-        cluster("on-rabbitmq", broker={"type": "rabbitmq", **broker}),
-        REPORTERS,
-        job("long", "on-redis", "from tasks import note; print(note.delay('long', 15).get(timeout=240))"),
-    )
-    kubectl("apply", *(f"--filename={SAMPLES / sample}.yaml" for sample in STARTED))
-    yield kubectl
-    kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
+    with namespace("celery", restricted=True) as kubectl:
+        kubectl("create", "configmap", "tasks", f"--from-literal=tasks.py={TASKS}")
+        broker = {"resources": {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "20m"}}}
+        kubectl.apply(
+            cluster("on-redis", broker=broker, config={"broker_transport_options": IMPATIENT}),
+            cluster("on-rabbitmq", broker={"type": "rabbitmq", **broker}),
+            REPORTERS,
+            job("long", "on-redis", "from tasks import note; print(note.delay('long', 15).get(timeout=240))"),
+        )
+        kubectl("apply", *(f"--filename={SAMPLES / sample}.yaml" for sample in STARTED))
+        yield kubectl
 
 
 def output(kubectl, name):

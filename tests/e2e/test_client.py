@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import urllib.request
-import uuid
 import zipfile
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pytest
 from reader import Reader, kubeconfig
 
 import trireme
-from on_cluster import CONTEXT, Kubectl, first_line, run, started, until
+from on_cluster import CONTEXT, first_line, namespace, run, started, until
 from pages import snippets
 
 SMALL = {"limits": {"cpu": "1", "memory": "512Mi"}, "requests": {"cpu": "50m"}}
@@ -37,10 +36,8 @@ def add(x, y):
 
 @pytest.fixture(scope="module")
 def kubectl():
-    kubectl = Kubectl(f"client-{uuid.uuid4().hex[:6]}")
-    kubectl("create", "namespace", kubectl.namespace)
-    yield kubectl
-    kubectl("delete", "namespace", kubectl.namespace, "--wait=false", "--ignore-not-found")
+    with namespace("client") as kubectl:
+        yield kubectl
 
 
 @pytest.fixture(scope="module")

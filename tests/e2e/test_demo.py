@@ -1,13 +1,12 @@
 """The three results of the samples: by `make demo`, by hand, and nothing left after them."""
 
 import re
-import uuid
 from pathlib import Path
 
 import pytest
 from reader import Reader
 
-from on_cluster import TOP, Kubectl, until
+from on_cluster import TOP, namespace, until
 from pages import commands, missing, snippets
 
 SAMPLES = {
@@ -37,12 +36,9 @@ def own(kubectl):
 @pytest.fixture(scope="module")
 def by_hand(tmp_path_factory):
     """Run the three at once, by the commands as they stand in the README; lend their namespace and what was printed."""
-    kubectl = Kubectl(f"by-hand-{uuid.uuid4().hex[:6]}")
-    kubectl("create", "namespace", kubectl.namespace)
-    kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
     (script,) = snippets("README.md", "Two commands", "sh")
-    yield kubectl, Reader(tmp_path_factory.mktemp("by-hand"), kubectl).does(script).splitlines()
-    kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
+    with namespace("by-hand", restricted=True) as kubectl:
+        yield kubectl, Reader(tmp_path_factory.mktemp("by-hand"), kubectl).does(script).splitlines()
 
 
 def test_the_readme_runs_the_samples_by_hand(by_hand):

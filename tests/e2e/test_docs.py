@@ -2,13 +2,12 @@
 
 import json
 import re
-import uuid
 
 import pytest
 import yaml
 from reader import Reader
 
-from on_cluster import TOP, Kubectl, until
+from on_cluster import TOP, namespace, until
 from pages import PAGES, every, inline, manifests, snippets
 
 SMALL = {"limits": {"cpu": "1", "memory": "384Mi"}, "requests": {"cpu": "20m", "memory": "128Mi"}}
@@ -30,17 +29,17 @@ def resource(kind, name, spec):
 @pytest.fixture(scope="module")
 def kubectl():
     """Lend a namespace with a cluster of Dask and one of Celery, and a job that waits."""
-    kubectl = Kubectl(f"docs-{uuid.uuid4().hex[:6]}")
-    kubectl("create", "namespace", kubectl.namespace)
-    kubectl("create", "configmap", "tasks", "--from-literal=tasks.py=from celery import Celery\napp = Celery()\n")
-    kubectl.apply(*(resource("WorkerCluster", name, spec) for name, spec in SPECS.items()))
-    kubectl.apply(
-        resource(
-            "WorkerJob", "later", {"suspend": True, "clusterRef": {"name": "sums"}, "driver": {"script": "print(1)"}}
+    with namespace("docs") as kubectl:
+        kubectl("create", "configmap", "tasks", "--from-literal=tasks.py=from celery import Celery\napp = Celery()\n")
+        kubectl.apply(*(resource("WorkerCluster", name, spec) for name, spec in SPECS.items()))
+        kubectl.apply(
+            resource(
+                "WorkerJob",
+                "later",
+                {"suspend": True, "clusterRef": {"name": "sums"}, "driver": {"script": "print(1)"}},
+            )
         )
-    )
-    yield kubectl
-    kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
+        yield kubectl
 
 
 @pytest.fixture
@@ -49,12 +48,10 @@ def reader(kubectl, tmp_path):
 
 
 @pytest.fixture
-def empty(kubectl):
+def empty():
     """Lend a namespace in which no name is taken."""
-    empty = Kubectl(f"{kubectl.namespace}-empty")
-    empty("create", "namespace", empty.namespace)
-    yield empty
-    empty("delete", "namespace", empty.namespace, "--wait=false")
+    with namespace("docs-empty") as empty:
+        yield empty
 
 
 def test_every_manifest_is_taken(empty):

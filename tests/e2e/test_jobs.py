@@ -4,12 +4,11 @@ The node that is deleted is a Node without a machine, because other tests need t
 """
 
 import json
-import uuid
 from datetime import UTC, datetime
 
 import pytest
 
-from on_cluster import CONTEXT, TOP, Kubectl, run, until
+from on_cluster import CONTEXT, TOP, namespace, run, until
 
 SAMPLES = TOP / "manifests" / "samples" / "jobs"
 SMALL = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "20m", "memory": "64Mi"}}
@@ -67,17 +66,15 @@ TASKS = resource(
 @pytest.fixture(scope="module")
 def shared():
     """Lend a namespace with a broker in it, for jobs that need no more; all start side by side."""
-    kubectl = Kubectl(f"jobs-{uuid.uuid4().hex[:6]}")
-    kubectl("create", "namespace", kubectl.namespace)
-    kubectl.apply(TASKS)
-    kubectl("apply", f"--filename={SAMPLES / 'retries.yaml'}")
-    kubectl.apply(
-        job("evicted", {"script": WAITS}),
-        job("no-image", {"script": "print(1)", "image": "trireme/nowhere:1"}, startDeadlineSeconds=20),
-        job("no-cluster", {"script": "print(1)"}, clusterRef={"name": "nowhere"}, startDeadlineSeconds=3),
-    )
-    yield kubectl
-    kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
+    with namespace("jobs") as kubectl:
+        kubectl.apply(TASKS)
+        kubectl("apply", f"--filename={SAMPLES / 'retries.yaml'}")
+        kubectl.apply(
+            job("evicted", {"script": WAITS}),
+            job("no-image", {"script": "print(1)", "image": "trireme/nowhere:1"}, startDeadlineSeconds=20),
+            job("no-cluster", {"script": "print(1)"}, clusterRef={"name": "nowhere"}, startDeadlineSeconds=3),
+        )
+        yield kubectl
 
 
 @pytest.fixture(scope="module")

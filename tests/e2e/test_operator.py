@@ -1,11 +1,10 @@
 """The operator as it is installed: jobs that go wrong, hand-over, one namespace alone, what kubectl tells."""
 
 import json
-import uuid
 
 import pytest
 
-from on_cluster import TOP, Kubectl, run, until
+from on_cluster import TOP, Kubectl, namespace, run, until
 from pages import snippets
 
 SMALL = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "20m"}}
@@ -59,26 +58,24 @@ print("\\nthe end")
 @pytest.fixture(scope="module")
 def shared():
     """Lend a namespace with one cluster for jobs that need no more, which start side by side."""
-    kubectl = Kubectl(f"operator-{uuid.uuid4().hex[:6]}")
-    kubectl("create", "namespace", kubectl.namespace)
-    files = ("--from-literal=main.py=import helper; print(helper.x)", "--from-literal=helper.py=x = 42")
-    kubectl("create", "configmap", "program", *files)
-    more = {"never-ends": {"activeDeadlineSeconds": 5}}
-    kubectl.apply(
-        cluster(),
-        *(job(name, driver, **more.get(name, {})) for name, (driver, *_) in FAILING.items()),
-        job("no-program", {"command": ["no-such-program"]}),
-        job("no-image", {"script": "print(1)", "image": "trireme/nowhere:1"}),
-        job("fails", {"command": ["false"]}, backoffLimit=1),
-        job("goes", {"command": ["true"]}, ttlSecondsAfterFinished=1),
-        job("waits", {"script": "print(7)"}, suspend=True),
-        job("runs", {"code": {"configMap": "program"}}),
-        job("by-command", {"code": {"configMap": "program"}, "command": ["python", "main.py"]}),
-        job("misses", {"code": {"configMap": "nowhere"}}),
-        job("theirs", {"command": ["true"]}, managedBy="example.com/queue"),
-    )
-    yield kubectl
-    kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
+    with namespace("operator") as kubectl:
+        files = ("--from-literal=main.py=import helper; print(helper.x)", "--from-literal=helper.py=x = 42")
+        kubectl("create", "configmap", "program", *files)
+        more = {"never-ends": {"activeDeadlineSeconds": 5}}
+        kubectl.apply(
+            cluster(),
+            *(job(name, driver, **more.get(name, {})) for name, (driver, *_) in FAILING.items()),
+            job("no-program", {"command": ["no-such-program"]}),
+            job("no-image", {"script": "print(1)", "image": "trireme/nowhere:1"}),
+            job("fails", {"command": ["false"]}, backoffLimit=1),
+            job("goes", {"command": ["true"]}, ttlSecondsAfterFinished=1),
+            job("waits", {"script": "print(7)"}, suspend=True),
+            job("runs", {"code": {"configMap": "program"}}),
+            job("by-command", {"code": {"configMap": "program"}, "command": ["python", "main.py"]}),
+            job("misses", {"code": {"configMap": "nowhere"}}),
+            job("theirs", {"command": ["true"]}, managedBy="example.com/queue"),
+        )
+        yield kubectl
 
 
 @pytest.mark.parametrize("name", FAILING)

@@ -2,12 +2,11 @@
 
 import contextlib
 import json
-import uuid
 
 import pytest
 import yaml
 
-from on_cluster import Kubectl, until
+from on_cluster import Kubectl, namespace, until
 from pages import snippets
 from traffic import CLUSTERS, GROUPS, JVM, OPERATOR, PROMETHEUS, labels
 
@@ -65,12 +64,10 @@ def opened(kubectl, source, places):
 
 
 @pytest.fixture
-def elsewhere(kubectl):
+def elsewhere():
     """Lend kubectl in a second namespace."""
-    second = Kubectl(f"elsewhere-{uuid.uuid4().hex[:6]}")
-    second("create", "namespace", second.namespace)
-    yield second
-    second("delete", "namespace", second.namespace, "--wait=false")
+    with namespace("elsewhere") as second:
+        yield second
 
 
 @pytest.fixture

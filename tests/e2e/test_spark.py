@@ -2,11 +2,10 @@
 
 import json
 import re
-import uuid
 
 import pytest
 
-from on_cluster import TOP, Kubectl, until
+from on_cluster import TOP, namespace, until
 
 SMALL = {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "20m"}}
 SESSION = "from pyspark.sql import SparkSession\nspark = SparkSession.builder.getOrCreate()\n"
@@ -15,11 +14,8 @@ SESSION = "from pyspark.sql import SparkSession\nspark = SparkSession.builder.ge
 @pytest.fixture(scope="module")
 def shared():
     """Lend kubectl in one namespace for all of these tests, so that what one waits for starts while another runs."""
-    kubectl = Kubectl(f"spark-{uuid.uuid4().hex[:6]}")
-    kubectl("create", "namespace", kubectl.namespace)
-    kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    yield kubectl
-    kubectl("delete", "namespace", kubectl.namespace, "--wait=false", "--ignore-not-found")
+    with namespace("spark", restricted=True) as kubectl:
+        yield kubectl
 
 
 def sample(kubectl, name):
