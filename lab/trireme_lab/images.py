@@ -100,9 +100,15 @@ def push(log: Log, image: str, registry: str) -> str:
 
 def absent(node: str) -> list[str]:
     """Return the images that the node lacks, or has from another build."""
-    listed = answer("docker", "exec", node, "ctr", "--namespace=k8s.io", "images", "list", "--quiet", seconds=30)
-    present = set((listed or "").split())
-    return [image for image in DEPLOYED if not {f"docker.io/{tag(image)}", _pinned(image)} <= present]
+    listed = answer("docker", "exec", node, "ctr", "--namespace=k8s.io", "images", "list", seconds=30)
+    # Names of earlier builds stay, so a name alone does not tell which build `dev` is.
+    digests = {name: digest for name, _, digest, *_ in map(str.split, (listed or "").splitlines())}
+
+    def has(image: str) -> bool:
+        pinned = digests.get(_pinned(image))
+        return pinned is not None and digests.get(f"docker.io/{tag(image)}") == pinned
+
+    return [image for image in DEPLOYED if not has(image)]
 
 
 def _pinned(image: str) -> str:

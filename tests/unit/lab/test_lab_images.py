@@ -94,12 +94,23 @@ def test_missing_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_images_that_a_node_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = {f"docker image inspect --format {{{{.Id}}}} {images.tag(image)}": f"sha256:{image:x>64}\n" for image in ALL}
-    listing = "docker exec node ctr --namespace=k8s.io images list --quiet"
-    full = [f"docker.io/trireme/{image}:{tag}" for image in DEPLOYED for tag in ("dev", f"{image:x>64}"[:12])]
-    answers(monkeypatch, {**ids, listing: "\n".join(full)})
+    listing = "docker exec node ctr --namespace=k8s.io images list"
+    tags = {image: ("dev", f"{image:x>64}"[:12], "older") for image in DEPLOYED}
+    full = {f"docker.io/trireme/{image}:{tag}": image for image in DEPLOYED for tag in tags[image]}
+
+    def listed(digests: dict[str, str]) -> str:
+        rows = [f"{name} application/vnd.oci.image.manifest.v1+json sha256:{of} 9 MiB" for name, of in digests.items()]
+        return "\n".join(["REF TYPE DIGEST SIZE PLATFORMS LABELS", *rows, ""])
+
+    answers(monkeypatch, {**ids, listing: listed(full)})
     assert images.absent("node") == []
-    for gone in full:
-        answers(monkeypatch, {**ids, listing: "\n".join(name for name in full if name != gone)})
-        assert images.absent("node") == [gone.split("/")[2].split(":")[0]]
+    for name, image in full.items():
+        if name.endswith(":older"):
+            continue
+        answers(monkeypatch, {**ids, listing: listed({one: of for one, of in full.items() if one != name})})
+        assert images.absent("node") == [image]
+        # Both names are there, of two builds.
+        answers(monkeypatch, {**ids, listing: listed({**full, name: "another"})})
+        assert images.absent("node") == [image]
     answers(monkeypatch, ids)
     assert images.absent("node") == list(DEPLOYED)
