@@ -1,11 +1,15 @@
 """Prometheus metrics and health, over HTTP."""
 
 import asyncio
+import logging
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, Histogram, generate_latest
+
+logger = logging.getLogger(__name__)
 
 RECONCILES = Counter("trireme_reconciles_total", "Reconciles that ended, by kind and result.", ["kind", "result"])
 RECONCILE_SECONDS = Histogram("trireme_reconcile_seconds", "Seconds that a reconcile took.", ["kind"])
@@ -68,6 +72,15 @@ def answer(path: str, ready: Callable[[], bool], alive: Callable[[], bool]) -> t
     return 404, b"not found"
 
 
+class Server(ThreadingHTTPServer):
+    """Writes what goes wrong with an answer to the log, in its form."""
+
+    def handle_error(self, _request: object, client_address: object) -> None:
+        """Tell of the error that is being handled; who asked may have gone, which is worth no line."""
+        if not isinstance(sys.exception(), OSError):
+            logger.exception("no answer to %s", client_address)
+
+
 def serve(port: int, ready: Callable[[], bool], alive: Callable[[], bool]) -> ThreadingHTTPServer:
     """Serve /metrics, /healthz and /readyz from a thread.
 
@@ -89,6 +102,6 @@ def serve(port: int, ready: Callable[[], bool], alive: Callable[[], bool]) -> Th
         def log_message(self, *_: object) -> None:
             """Probes are not worth a line."""
 
-    server = ThreadingHTTPServer(("", port), Handler)
+    server = Server(("", port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True, name="metrics").start()
     return server

@@ -83,7 +83,8 @@ def test_a_job_that_fails_says_why(shared, name):
     _, reason, words = FAILING[name]
     shared.wait(f"wj/{name}", "condition=Failed")
     failed = condition(shared.get(f"wj/{name}"), "Failed")
-    assert failed["reason"] == reason
+    # containerd at times misses that the kernel killed for memory; the message names the limit even so.
+    assert failed["reason"] in ({reason, "DriverFailed"} if "exit code 137" in failed["message"] else {reason})
     assert words in failed["message"]
     assert words in shared("describe", f"wj/{name}")
 

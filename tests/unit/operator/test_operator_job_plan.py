@@ -707,6 +707,7 @@ def ended(code: int, reason: str = "Error", message: str = "") -> Object:
     return {"terminated": {"exitCode": code, "reason": reason, "message": message}}
 
 
+KILLED = "the driver was killed (exit code 137), often for using more than spec.driver.resources.limits.memory"
 OOM = "the driver used more memory than spec.driver.resources.limits.memory gives it (exit code 137)"
 
 
@@ -731,13 +732,13 @@ OOM = "the driver used more memory than spec.driver.resources.limits.memory give
         ),
         ("BackoffLimitExceeded", [pod(state=ended(137, "OOMKilled"))], None, "OOMKilled", OOM),
         ("BackoffLimitExceeded", [pod(state=ended(137, "OOMKilled"))], "half way\n", "OOMKilled", OOM),
-        # Killed, but not for its memory.
+        # Killed, and nothing tells what for.
         (
             "BackoffLimitExceeded",
             [pod(state=ended(137))],
             None,
             "DriverFailed",
-            "the driver ended with exit code 137",
+            KILLED,
         ),
         # The newest pod tells.
         (
