@@ -7,6 +7,7 @@ dask-kubernetes is installed from PyPI into an environment of its own, and its o
 import argparse
 import contextlib
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -172,8 +173,8 @@ def named(spec: Object, cluster: str) -> Object:
 
 
 @contextlib.contextmanager
-def dask_kubernetes(cluster: Cluster) -> Iterator[None]:
-    """Run the peer's operator for a namespace."""
+def dask_kubernetes(cluster: Cluster) -> Iterator[int]:
+    """Run the peer's operator for a namespace; give the number of its process."""
     home = CACHE / "bench-dask-kubernetes"
     if not (home / "bin" / "kopf").exists():
         run(UV, "venv", "--clear", "--quiet", str(home))
@@ -192,7 +193,7 @@ def dask_kubernetes(cluster: Cluster) -> Iterator[None]:
         env={"KUBECONFIG": str(config), "PATH": "/usr/bin:/bin"},
     )
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(30)
@@ -290,20 +291,7 @@ def against_dask_clusters(cluster: Cluster, runs: int) -> list[str]:
             until(lambda: connected(cluster, "it-scheduler") == 2)
             ours.append(time.monotonic() - start)
             clear(cluster)
-            name = f"peer{number}"
-            spec = named(dask_cluster_spec(2), name)
-            body = {
-                "apiVersion": "kubernetes.dask.org/v1",
-                "kind": "DaskCluster",
-                "metadata": {"name": name, "namespace": cluster.name},
-                "spec": spec,
-            }
-            start = time.monotonic()
-            cluster.client.create(DASK_CLUSTER.from_dict(body))
-            until(lambda name=name: connected(cluster, f"{name}-scheduler") == 2)
-            peer.append(time.monotonic() - start)
-            kubectl("delete", "daskclusters", "--all", f"--namespace={cluster.name}")
-            until(lambda: not cluster.all("Pod"), 120)
+            peer.append(dask_cluster(cluster, f"peer{number}", 2))
     a, b = statistics.median(ours), statistics.median(peer)
     return [
         f"Dask, from apply until the scheduler knows two workers: Trireme {spread(ours)} s, "
@@ -312,6 +300,23 @@ def against_dask_clusters(cluster: Cluster, runs: int) -> list[str]:
 
 
 TASKS = "from celery import Celery\napp = Celery('tasks')\n"
+
+
+def dask_cluster(cluster: Cluster, name: str, workers: int) -> float:
+    """Make a DaskCluster and delete it; return the seconds until its scheduler knew its workers."""
+    body = {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskCluster",
+        "metadata": {"name": name, "namespace": cluster.name},
+        "spec": named(dask_cluster_spec(workers), name),
+    }
+    start = time.monotonic()
+    cluster.client.create(DASK_CLUSTER.from_dict(body))
+    until(lambda: connected(cluster, f"{name}-scheduler") == workers)
+    seconds = time.monotonic() - start
+    kubectl("delete", "daskclusters", "--all", f"--namespace={cluster.name}")
+    until(lambda: not cluster.all("Pod"), 120)
+    return seconds
 
 
 def jobs(cluster: Cluster, count: int = 100, runs: int = 2) -> list[str]:
@@ -455,6 +460,29 @@ def metrics() -> dict[str, float]:
     }
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return what a process of this machine has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def cost_of_dask_clusters(cluster: Cluster, count: int) -> str:
+    """Measure the CPU time that the peer takes for the same cluster."""
+    pause = threading.Event()
+    with dask_kubernetes(cluster) as pid:
+        # Its first cluster tells that it is up.
+        dask_cluster(cluster, "first", 1)
+        before = cpu_seconds(pid)
+        pause.wait(20)
+        idle = (cpu_seconds(pid) - before) / 20
+        before, start = cpu_seconds(pid), time.monotonic()
+        for index in range(count):
+            dask_cluster(cluster, f"one{index}", 1)
+        pause.wait(2)
+        cpu = (cpu_seconds(pid) - before - idle * (time.monotonic() - start)) / count * 1000
+    return f"| the same DaskCluster by dask-kubernetes | {cpu:.0f} ms | |"
+
+
 def cost(cluster: Cluster, count: int = 10, many: int = 100, idle_seconds: int = 60) -> list[str]:
     """Measure the operator's CPU time and requests a cluster and a job, and what many idle clusters cost."""
     rows = []
@@ -490,6 +518,7 @@ def cost(cluster: Cluster, count: int = 10, many: int = 100, idle_seconds: int =
             kubectl("delete", f"wj/{name}", f"--namespace={cluster.name}")
 
     per_one("one Dask cluster with a worker, from start to deleted", (60, 15), some_clusters)
+    rows.append(cost_of_dask_clusters(cluster, count))
     standing(cluster, "celery", 0)
     per_one("one job on a standing cluster, from start to deleted", (60, 12), some_jobs)
     clear(cluster)

@@ -13,16 +13,26 @@ PASSWORD = "lettersAndDigits1"
 Object = dict[str, Any]
 
 
-def rabbitmq(namespace: str) -> list[Object]:
-    """Return a Secret, a Deployment and a Service, all called `rabbitmq`.
+ENCRYPTED = """
+listeners.tcp = none
+listeners.ssl.default = 5672
+ssl_options.cacertfile = /secret/ca.crt
+ssl_options.certfile = /secret/tls.crt
+ssl_options.keyfile = /secret/tls.key
+"""
+
+
+def rabbitmq(namespace: str, certificates: dict[str, str] | None = None) -> list[Object]:
+    """Return a Secret, a Deployment and a Service, all called `rabbitmq`; with TLS alone if there are certificates.
 
     The Secret is one that the Celery chart takes as `broker.existingSecret`. Queues are lost with the pod.
     """
     secret = {
         "username": USER,
         "password": PASSWORD,
-        "url": f"amqp://{USER}:{PASSWORD}@{RABBITMQ}.{namespace}.svc:5672//",
+        "url": f"{'amqps' if certificates else 'amqp'}://{USER}:{PASSWORD}@{RABBITMQ}.{namespace}.svc:5672//",
         "result-backend": "rpc://",
+        **({**certificates, "rabbitmq.conf": ENCRYPTED} if certificates else {}),
     }
     env = [
         _from_secret("RABBITMQ_DEFAULT_USER", RABBITMQ, "username"),
@@ -34,11 +44,13 @@ def rabbitmq(namespace: str) -> list[Object]:
             "value": "-rabbit total_memory_available_override_value $(MEMORY)",
         },
     ]
+    if certificates:
+        env.append({"name": "RABBITMQ_CONFIG_FILE", "value": "/secret/rabbitmq.conf"})
     return _broker(RABBITMQ, namespace, 5672, secret, env, "/var/lib/rabbitmq")
 
 
 def redis(namespace: str, certificates: dict[str, str] | None = None) -> list[Object]:
-    """Return the same of Redis, called `redis`; with TLS alone if its Secret has certificates as well."""
+    """Return the same of Redis, called `redis`."""
     url = f"{'rediss' if certificates else 'redis'}://:{PASSWORD}@{REDIS}.{namespace}.svc:6379"
     secret = {"password": PASSWORD, "url": f"{url}/0", "result-backend": f"{url}/1", **(certificates or {})}
     env = [_from_secret("PASSWORD", REDIS, "password")]
@@ -46,6 +58,9 @@ def redis(namespace: str, certificates: dict[str, str] | None = None) -> list[Ob
     tls = f"--port 0 --tls-port 6379 --tls-auth-clients no {files}" if certificates else ""
     command = ["sh", "-c", f'echo "requirepass $PASSWORD" | exec redis-server - --dir /data --save "" {tls}']
     return _broker(REDIS, namespace, 6379, secret, env, "/data", command=command)
+
+
+ELSEWHERE = {REDIS: redis, RABBITMQ: rabbitmq}
 
 
 def authority(folder: Path, host: str) -> dict[str, str]:

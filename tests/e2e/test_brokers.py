@@ -3,12 +3,11 @@
 import json
 
 import pytest
-from brokers import RABBITMQ, REDIS, rabbitmq, redis
+from brokers import ELSEWHERE
 
 from on_cluster import until
 
 WORKER = {"limits": {"cpu": "1", "memory": "512Mi"}, "requests": {"cpu": "20m"}}
-BROKERS = {REDIS: redis, RABBITMQ: rabbitmq}
 TASKS = """
 import time
 from celery import Celery
@@ -65,13 +64,13 @@ def beside(kubectl):
     def start(broker):
         kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
         kubectl("create", "configmap", "tasks", f"--from-literal=tasks.py={TASKS}")
-        kubectl.apply(*BROKERS[broker](kubectl.namespace), cluster(broker))
+        kubectl.apply(*ELSEWHERE[broker](kubectl.namespace), cluster(broker))
         kubectl.wait("wc/it", "condition=AutoscalingActive", seconds=180)
 
     return start
 
 
-@pytest.mark.parametrize("broker", BROKERS)
+@pytest.mark.parametrize("broker", ELSEWHERE)
 def test_a_cluster_is_sized_by_a_broker_elsewhere(kubectl, beside, broker):
     beside(broker)
     assert kubectl.get("wc/it")["spec"]["replicas"] == 0
@@ -93,7 +92,7 @@ def test_a_cluster_is_sized_by_a_broker_elsewhere(kubectl, beside, broker):
     ]
 
 
-@pytest.mark.parametrize("broker", BROKERS)
+@pytest.mark.parametrize("broker", ELSEWHERE)
 def test_a_broker_elsewhere_that_cant_be_reached_holds_the_size(kubectl, beside, broker):
     beside(broker)
     idle = {"spec": {"autoscaling": {"minReplicas": 1}}}

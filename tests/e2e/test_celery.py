@@ -9,7 +9,7 @@ from contextlib import suppress
 from urllib.request import Request, urlopen
 
 import pytest
-from brokers import REDIS, authority, redis
+from brokers import ELSEWHERE, authority
 
 from on_cluster import CONTEXT, TOP, first_line, namespace, started, until
 from pages import missing, snippets
@@ -285,9 +285,10 @@ def test_of_rabbitmq_too_a_task_that_kills_its_workers_is_put_aside(kubectl):
     ]
 
 
-def test_tls_to_a_broker_elsewhere(kubectl, tmp_path):
-    certificates = authority(tmp_path, f"{REDIS}.{kubectl.namespace}.svc")
-    broker = {"existingSecret": REDIS, "tls": {"secretName": REDIS}}
-    kubectl.apply(*redis(kubectl.namespace, certificates), cluster("encrypted", broker=broker))
-    kubectl.apply(job("over-tls", "encrypted", "from tasks import note; print(note.delay('tls').get(timeout=240))"))
-    assert output(kubectl, "over-tls") == "None"
+@pytest.mark.parametrize("broker", ELSEWHERE)
+def test_tls_to_a_broker_elsewhere(kubectl, tmp_path, broker):
+    certificates = authority(tmp_path, f"{broker}.{kubectl.namespace}.svc")
+    its = {"existingSecret": broker, "tls": {"secretName": broker}}
+    kubectl.apply(*ELSEWHERE[broker](kubectl.namespace, certificates), cluster(f"tls-{broker}", broker=its))
+    kubectl.apply(job(broker, f"tls-{broker}", "from tasks import note; print(note.delay('tls').get(timeout=240))"))
+    assert output(kubectl, broker) == "None"

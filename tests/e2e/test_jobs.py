@@ -63,6 +63,20 @@ TASKS = resource(
 )
 
 
+NEVER_ENDS = {"script": "import threading; threading.Event().wait()"}  # never ends
+SCHEDULES = {
+    "replaces": (NEVER_ENDS, {"concurrencyPolicy": "Replace"}),
+    "forbids": (NEVER_ENDS, {"concurrencyPolicy": "Forbid"}),
+    "keeps-one": ({"command": ["true"]}, {"successfulJobsHistoryLimit": 1}),
+    "keeps-none": ({"command": ["false"]}, {"failedJobsHistoryLimit": 0}),
+}
+
+
+def each_minute(name, driver, spec):
+    template = {"spec": {"driver": {"resources": SMALL, **driver}, "clusterRef": {"name": "tasks"}, "backoffLimit": 0}}
+    return resource("WorkerCronJob", name, {"schedule": "* * * * *", "jobTemplate": template, **spec})
+
+
 @pytest.fixture(scope="module")
 def shared():
     """Lend a namespace with a broker in it, for jobs that need no more; all start side by side."""
@@ -73,6 +87,7 @@ def shared():
             job("evicted", {"script": WAITS}),
             job("no-image", {"script": "print(1)", "image": "trireme/nowhere:1"}, startDeadlineSeconds=20),
             job("no-cluster", {"script": "print(1)"}, clusterRef={"name": "nowhere"}, startDeadlineSeconds=3),
+            *(each_minute(name, *more) for name, more in SCHEDULES.items()),
         )
         yield kubectl
 
@@ -309,6 +324,40 @@ def test_a_job_by_schedule(kubectl):
     assert "SuccessfulCreate" in described
     kubectl("delete", "wcj/every-minute", "--wait")
     until(lambda: not kubectl("get", "wj,wc,jobs", "--output=name").strip())
+
+
+def test_what_a_schedule_does_about_the_jobs_that_are_there(shared):
+    """Each was due at least twice by then."""
+
+    def jobs(name):
+        return [
+            item["metadata"]["name"] for item in shared.get("wj", f"--selector=trireme.dev/cronjob={name}")["items"]
+        ]
+
+    def begun(name):
+        about = f"--field-selector=involvedObject.name={name},reason=SuccessfulCreate"
+        return sorted(event["message"].removeprefix("created job ") for event in shared.get("events", about)["items"])
+
+    for name in ("replaces", "keeps-one", "keeps-none"):
+        until(lambda name=name: len(begun(name)) > 1, seconds=150)
+    until(lambda: jobs("replaces") == begun("replaces")[-1:])
+    until(lambda: jobs("keeps-one") == begun("keeps-one")[-1:])
+    until(lambda: jobs("keeps-none") == [])
+    until(lambda: condition(shared.get("wcj/forbids"), "Ready")["reason"] == "JobAlreadyActive", seconds=90)
+    [only] = jobs("forbids")
+    assert begun("forbids") == [only]
+    assert only in condition(shared.get("wcj/forbids"), "Ready")["message"]
+
+
+def test_a_start_that_is_too_late_is_missed(shared):
+    yearly = {"schedule": "0 0 1 1 *", "startingDeadlineSeconds": 60}
+    shared.apply(each_minute("late", {"command": ["true"]}, yearly))
+    long_ago = {"status": {"lastScheduleTime": "2025-06-01T00:00:00Z"}}
+    shared("patch", "wcj/late", "--subresource=status", "--type=merge", f"--patch={json.dumps(long_ago)}")
+    until(lambda: condition(shared.get("wcj/late"), "Ready").get("reason") == "MissSchedule")
+    message = condition(shared.get("wcj/late"), "Ready")["message"]
+    assert "due at 2026-01-01T00:00:00Z is later than spec.startingDeadlineSeconds allows" in message
+    assert shared("get", "wj", "--selector=trireme.dev/cronjob=late", "--output=name") == ""
 
 
 def test_a_schedule_that_means_nothing(kubectl):

@@ -1,6 +1,8 @@
 # Ask the worker to leave, and wait until its executors have finished their tasks and moved their blocks.
 # The grace period bounds the wait; Kubernetes keeps the last word of a container that it kills then.
 told=${TRIREME_TERMINATION_LOG:-/dev/termination-log}
+# Is there once the worker was told to end, by which its executors end with what they have in hand.
+ending=${TMPDIR:-/tmp}/trireme-ending
 # Moving blocks takes less time than starting an executor to move them to.
 patience=$((${TRIREME_DRAIN_SECONDS:-30} / 2))
 
@@ -93,4 +95,4 @@ while find_executors; [ "$found" ]; do
     stopped=$still
     sleep 0.2
 done
-: >"$told"
+[ -e "$ending" ] || : >"$told"

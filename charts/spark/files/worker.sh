@@ -3,7 +3,10 @@ export SPARK_DAEMON_JAVA_OPTS="$SPARK_DAEMON_JAVA_OPTS -Dspark.worker.preferConf
 # A container's first process gets no signal that it has no handler for, so this shell stays, and hands them on:
 # TERM ends the worker, and PWR, by which preStop asks it to leave.
 worker=
-trap 'kill -TERM $worker || exit 0' TERM
+# What is left then is told by drain.sh; files outlive a container.
+ending=${TMPDIR:-/tmp}/trireme-ending
+rm -f "$ending"
+trap 'touch "$ending"; kill -TERM $worker || exit 0' TERM
 trap 'kill -PWR $worker || exit 0' PWR
 until (exec 3<>"/dev/tcp/$MASTER_HOST/7077") 2>/dev/null; do
     # The worker would wait for its master by itself, but for seconds longer after each attempt.

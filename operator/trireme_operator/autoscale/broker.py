@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from trireme_operator.api import Object
 from trireme_operator.engines import celery
-from trireme_operator.engines.demand import Demand
+from trireme_operator.engines.demand import Demand, Unavailable
 
 SECONDS = 2.0
 """In which a broker has to answer."""
@@ -24,7 +24,7 @@ _CHANNEL = "__keyspace@0__:"
 class Broker:
     """Two connections at most, which are kept: one to ask, and one to listen while nothing happens.
 
-    Every call may raise what redis-py does, at a server that is none, too.
+    Every call but `demand` may raise what redis-py does, at a server that is none, too.
 
     Args:
         host: its address.
@@ -51,7 +51,14 @@ class Broker:
 
         Raises:
             Nonsense: it answers what can't be.
+            Unavailable: it can't be asked.
         """
+        try:
+            return await self._demand(spec, pods, capacity, group)
+        except RedisError as error:
+            raise Unavailable(str(error) or type(error).__name__) from error
+
+    async def _demand(self, spec: Object, pods: Sequence[str], capacity: Mapping[str, str], group: str) -> Demand:
         said = await _awaited(self._client.hgetall(f"trireme.work.{group}" if group else "trireme.work"))
         self._lists, self._unacked = celery.places(said, spec, group)
         answers = await self._count(pods)

@@ -6,20 +6,22 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
-from redis.exceptions import RedisError
 
 from trireme_operator.api import WORKER_CLUSTER, Key, Object, cluster_name, is_group, key_of, owned_by
-from trireme_operator.autoscale.broker import Broker
 from trireme_operator.engines import celery, dask, spark
-from trireme_operator.engines.demand import Demand, Nonsense
+from trireme_operator.engines.demand import Demand, Nonsense, Unavailable
 from trireme_operator.plan.cluster import of_component, values, workers_among
 from trireme_operator.plan.group import complete, unfit
 from trireme_operator.plan.scaling import is_on, sets_size
 from trireme_operator.store import Store
+
+if TYPE_CHECKING:
+    from trireme_operator.autoscale.broker import Broker
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +55,6 @@ class Unreadable(Exception):
         self.reason = reason
 
 
-class _Unavailable(Exception):
-    """Who is asked says that it can't tell now, and why."""
-
-
 class Sources:
     """Asks the control pods of clusters, over connections that are kept.
 
@@ -87,9 +85,9 @@ class Sources:
                 return await read(cluster)
         except TimeoutError as error:
             raise Unreadable("NoAnswer", f"{engine} does not answer within {_SECONDS:g} s") from error
-        except (aiohttp.ClientError, RedisError, OSError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise Unreadable("NoAnswer", f"{engine} can't be asked: {str(error) or type(error).__name__}") from error
-        except _Unavailable as error:
+        except Unavailable as error:
             raise Unreadable("NoAnswer", f"{engine} can't be asked: {error}") from error
         except Nonsense as error:
             raise Unreadable("BadAnswer", f"{engine} answers what can't be: {error}") from error
@@ -279,12 +277,15 @@ class Sources:
             raise Unreadable("NoControlPod", "there is no monitor, and RabbitMQ tells nobody else what waits")
         return ""
 
-    async def _broker(self, cluster: Object) -> Broker:
+    async def _broker(self, cluster: Object) -> "Broker":
         """Return the broker of a cluster; a Service that was made anew has another address."""
         uid, host = cluster["metadata"]["uid"], self._address(cluster, "broker")
         if uid in self._brokers and self._brokers[uid].host != host:
             await self.forget(uid)
         if uid not in self._brokers:
+            # Not at the top of the module: redis-py takes 20 MB, and most have no use for it.
+            from trireme_operator.autoscale.broker import Broker
+
             self._brokers[uid] = Broker(host)
         return self._brokers[uid]
 
@@ -340,7 +341,7 @@ class Sources:
                     raise Nonsense(f"more than {_MOST_BYTES} bytes: {bytes(text[:80])!r}")
             if answer.status == 503:
                 found = text.decode(errors="replace")
-                raise _Unavailable("".join(letter if letter.isprintable() else " " for letter in found))
+                raise Unavailable("".join(letter if letter.isprintable() else " " for letter in found))
             if answer.status != 200:
                 raise Nonsense(f"HTTP {answer.status}: {bytes(text[:80])!r}")
             return bytes(text)

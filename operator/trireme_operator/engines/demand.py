@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
+class Unavailable(Exception):
+    """Who is asked can't tell now; why."""
+
+
 class Nonsense(Exception):
     """An engine's answer can't be true, or can't be understood; the message says what it was."""
 

@@ -503,7 +503,8 @@ def _state(conditions: Sequence[Condition]) -> str:
     for word in ("Complete", "Failed", "Suspended"):
         if word in true:
             return word
-    if "DriverRunning" in true:
+    # Its Job follows within seconds, and tells whether it completed.
+    if any(one.type == "DriverRunning" and (one.status or one.reason == "Ended") for one in conditions):
         return "Running"
     return "Starting" if "ClusterReady" in true else "WaitingForCluster"
 

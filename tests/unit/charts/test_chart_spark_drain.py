@@ -116,7 +116,7 @@ class Pod:
             "master": Page(self.addresses["master"], 8080, "/json/workers", self._master),
             "driver": Page(self.addresses["driver"], 4040, "/api/v1/applications/app-1/executors", self._driver),
         }
-        self.told = folder / "told"
+        self.told, self.ending = folder / "told", folder / "trireme-ending"
         self.output, self.errors = folder / "output", folder / "errors"
         environment = {
             **os.environ,
@@ -124,6 +124,7 @@ class Pod:
             "POD_IP": self.addresses["here"],
             "TRIREME_DRAIN_SECONDS": str(drain_seconds),
             "TRIREME_TERMINATION_LOG": str(self.told),
+            "TMPDIR": str(folder),
         }
         command = [*unshare, sys.executable, "-IS", str(PROCESSES), str(SCRIPT), self.addresses["driver"]]
         with self.output.open("a") as output, self.errors.open("a") as errors:
@@ -411,6 +412,16 @@ def test_executors_that_live_are_told_of(pods: Pods) -> None:
     pod.do("end 1")
     pod.counts(1)
     pod.ends("2")
+
+
+def test_what_its_worker_ends_is_told_of(pods: Pods) -> None:
+    pod = pods()
+    pod.do("start 1", "drain")
+    pod.counts(1)
+    pod.ending.touch()
+    pod.do("end 1")
+    pod.sees("drain ended 0")
+    pod.counts(1)
 
 
 def test_an_executor_that_appears_later_is_left_to_its_driver(pods: Pods) -> None:

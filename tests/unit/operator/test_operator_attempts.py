@@ -130,7 +130,8 @@ def test_what_has_not_failed(going: Object) -> None:
 def test_a_driver_whose_container_has_ended_has_ended() -> None:
     """Its phase, which tells how, follows: no other reason in between."""
     seen = Observed(READY, driver=batch_job(active=1), pods=[pod(phase="Running", code=1)])
-    assert conditions(status(job(), seen, NOW))["DriverRunning"]["reason"] == "Ended"
+    found = status(job(), seen, NOW)
+    assert (found["state"], conditions(found)["DriverRunning"]["reason"]) == ("Running", "Ended")
 
 
 def test_a_container_that_others_added_does_not_tell_how_the_driver_ended() -> None:
