@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from brokers import ELSEWHERE
+from brokers import ELSEWHERE, authority
 
 from on_cluster import until
 
@@ -28,7 +28,7 @@ print(len(group(slow.s(3) for _ in range(12)).apply_async().get(timeout=240)), "
 """
 
 
-def cluster(broker):
+def cluster(broker, **more):
     """Return a cluster that starts with nothing."""
     spec = {
         "engine": "celery",
@@ -42,7 +42,7 @@ def cluster(broker):
         },
         "code": {"configMap": "tasks"},
         "celery": {"app": "tasks"},
-        "values": {"broker": {"existingSecret": broker}},
+        "values": {"broker": {"existingSecret": broker, **more}},
     }
     return {"apiVersion": "trireme.dev/v1alpha1", "kind": "WorkerCluster", "metadata": {"name": "it"}, "spec": spec}
 
@@ -61,18 +61,19 @@ def active(kubectl):
 def beside(kubectl):
     """Start a broker, and a cluster that uses it."""
 
-    def start(broker):
+    def start(broker, certificates=None):
         kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
         kubectl("create", "configmap", "tasks", f"--from-literal=tasks.py={TASKS}")
-        kubectl.apply(*ELSEWHERE[broker](kubectl.namespace), cluster(broker))
+        more = {"tls": {"secretName": broker}} if certificates else {}
+        kubectl.apply(*ELSEWHERE[broker](kubectl.namespace, certificates), cluster(broker, **more))
         kubectl.wait("wc/it", "condition=AutoscalingActive", seconds=180)
 
     return start
 
 
 @pytest.mark.parametrize("broker", ELSEWHERE)
-def test_a_cluster_is_sized_by_a_broker_elsewhere(kubectl, beside, broker):
-    beside(broker)
+def test_a_cluster_is_sized_by_a_broker_elsewhere_that_speaks_tls_alone(kubectl, beside, tmp_path, broker):
+    beside(broker, authority(tmp_path, f"{broker}.{kubectl.namespace}.svc"))
     assert kubectl.get("wc/it")["spec"]["replicas"] == 0
     kubectl.apply(job(WORK))
     until(lambda: kubectl.get("wc/it")["spec"]["replicas"] > 1, seconds=120)

@@ -9,7 +9,6 @@ from contextlib import suppress
 from urllib.request import Request, urlopen
 
 import pytest
-from brokers import ELSEWHERE, authority
 
 from on_cluster import CONTEXT, TOP, first_line, namespace, started, until
 from pages import missing, snippets
@@ -283,12 +282,3 @@ def test_of_rabbitmq_too_a_task_that_kills_its_workers_is_put_aside(kubectl):
     assert kubectl.get("wc/on-rabbitmq")["status"]["endpoints"] == [
         {"name": "broker", "url": f"amqp://on-rabbitmq-broker.{kubectl.namespace}.svc:5672"}
     ]
-
-
-@pytest.mark.parametrize("broker", ELSEWHERE)
-def test_tls_to_a_broker_elsewhere(kubectl, tmp_path, broker):
-    certificates = authority(tmp_path, f"{broker}.{kubectl.namespace}.svc")
-    its = {"existingSecret": broker, "tls": {"secretName": broker}}
-    kubectl.apply(*ELSEWHERE[broker](kubectl.namespace, certificates), cluster(f"tls-{broker}", broker=its))
-    kubectl.apply(job(broker, f"tls-{broker}", "from tasks import note; print(note.delay('tls').get(timeout=240))"))
-    assert output(kubectl, broker) == "None"

@@ -5,10 +5,18 @@ import re
 
 import pytest
 
-from on_cluster import TOP, namespace, until
+from on_cluster import CONTEXT, TOP, namespace, run, until
 
 SMALL = {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "20m"}}
 SESSION = "from pyspark.sql import SparkSession\nspark = SparkSession.builder.getOrCreate()\n"
+OUTSIDE = """
+import sys
+import trireme
+
+name, context, namespace = sys.argv[1:]
+with trireme.Cluster.get(name, context=context, namespace=namespace) as cluster:
+    print("counted", cluster.spark().range(5).count())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +101,7 @@ def test_a_killed_master_a_stranger_and_a_fair_share(shared):
     until(lambda: not shared("get", "persistentvolumeclaims", "--output=name").strip(), seconds=120)
 
 
-def test_a_client_of_spark_connect(shared):
+def test_a_client_of_spark_connect(shared, tmp_path):
     sample(shared, "connect")
     assert output(shared, "remote-average-age") == ["java: None", "2.0"]
     assert endpoints(shared, "remote")["connect"] == f"sc://remote-connect.{shared.namespace}.svc:15002"
@@ -108,7 +116,25 @@ print(spark.range(3).select(udf(lambda number: number + 40, "long")("id").alias(
     assert output(shared, "own-code") == ["42"]
     shared.wait("wj/no-token", "condition=Failed")
     assert "No authentication token provided" in shared.get("wj/no-token")["status"]["output"]
+    from_outside(shared, tmp_path / "outside.py")
     shared("delete", "wj,wc", "--all", "--wait=false")
+
+
+def from_outside(shared, script):
+    """Connect from this machine, whose Python may be another one than the workers'."""
+    # PySpark takes `python -c` for its own tests.
+    script.write_text(OUTSIDE)
+    [version] = re.findall(r"(?m)^(pyspark-client==\S+)", (TOP / "images/spark-client/requirements.txt").read_text())
+    here = (TOP / "lab/uv.sh", "run", "--frozen", "--quiet", f"--with={version}", "python")
+    done = run(*here, script, "remote", CONTEXT, shared.namespace)
+    assert "counted 5" in done.stdout
+    told = run(
+        *here, "-m", "trireme", "doctor", "remote", f"--context={CONTEXT}", f"--namespace={shared.namespace}"
+    ).stdout
+    there = shared("exec", "deployment/remote-worker", "--", "python", "--version").split()[1]
+    mine = run(*here, "--version").stdout.split()[1]
+    differing = mine.rpartition(".")[0] != there.rpartition(".")[0]
+    assert (f"python {mine} here, {there} in the cluster: functions of yours (UDFs) fail" in told) == differing
 
 
 def test_the_history_of_a_driver_that_is_gone(shared):
