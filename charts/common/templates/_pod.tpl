@@ -44,14 +44,7 @@ labels:
 annotations:
   {{- $sums := dict }}
   {{- range .files }}
-  {{- /* The scripts are files alone, of which a text takes longer than all else here. */}}
-  {{- $text := "" }}
-  {{- if eq . "scripts" }}
-  {{- $text = $.root.Files.Glob "files/*" | toJson }}
-  {{- else }}
-  {{- $text = include (printf "%s/%s.yaml" $.root.Template.BasePath .) $.root }}
-  {{- end }}
-  {{- $_ := set $sums (printf "checksum/%s" .) (sha256sum $text) }}
+  {{- $_ := set $sums (printf "checksum/%s" .) (include (printf "%s/%s.yaml" $.root.Template.BasePath .) $.root | sha256sum) }}
   {{- end }}
   {{- toYaml (merge $sums (.root.Values.podAnnotations | default dict)) | nindent 2 }}
 {{- end -}}

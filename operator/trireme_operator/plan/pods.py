@@ -27,7 +27,7 @@ _REFERENCE = re.compile(r'(?:secrets?|configmaps?) "[^"]*" not found|couldn\'t f
 # Longer than most pods take to start, lest each start costs a request more.
 _LONG = timedelta(seconds=10)
 # 128 and the signal's number.
-_KILLED = 137
+KILLED = 137
 _SEGMENTATION_FAULT = 139
 _CRASHES = "often by code that comes from another Python version; compare that of the driver's image with the workers'"
 
@@ -130,13 +130,14 @@ def ended(terminated: Object, fields: Fields) -> str:
     """Say how a container ended."""
     if terminated.get("reason") == "OOMKilled":
         return f"used more memory than {fields.resources}.limits.memory gives it (exit code 137)"
-    if terminated["exitCode"] == _KILLED:
-        # containerd at times misses that the kernel killed for memory, and calls the reason Error.
-        return f"was killed (exit code {_KILLED}), often for using more than {fields.resources}.limits.memory"
     if terminated["exitCode"] == _SEGMENTATION_FAULT:
         return f"crashed (exit code {_SEGMENTATION_FAULT}, a segmentation fault): {_CRASHES}"
     lines = terminated.get("message", "").strip().splitlines()
-    return f"ended with exit code {terminated['exitCode']}" + (f": {lines[-1].strip()}" if lines else "")
+    last = f": {lines[-1].strip()}" if lines else ""
+    if terminated["exitCode"] == KILLED:
+        # containerd at times misses that the kernel killed for memory, and calls the reason Error.
+        return f"was killed (exit code {KILLED}), often for using more than {fields.resources}.limits.memory{last}"
+    return f"ended with exit code {terminated['exitCode']}{last}"
 
 
 def not_made(message: str, fields: Fields = _ANY) -> Trouble:

@@ -740,6 +740,7 @@ OOM = "the driver used more memory than spec.driver.resources.limits.memory give
             "DriverFailed",
             KILLED,
         ),
+        ("BackoffLimitExceeded", [pod(state=ended(137))], "half way\n", "DriverFailed", f"{KILLED}: half way"),
         # The newest pod tells.
         (
             "BackoffLimitExceeded",
