@@ -218,8 +218,9 @@ class Cluster:
         if remote:
             builder = builder.remote(remote)
         else:
-            # The JVM that is about to start reads it.
-            os.environ.update({key: value for key, value in env.items() if key == "_SPARK_AUTH_SECRET"})
+            # The JVM that is about to start reads them.
+            read = ("_SPARK_AUTH_SECRET", "SPARK_LOCAL_HOSTNAME")
+            os.environ.update({key: env[key] for key in read if key in env})
             for key, value in spark_properties(self.kube, self.name).items():
                 builder = builder.config(key, value)
         session: SparkSession = builder.getOrCreate()

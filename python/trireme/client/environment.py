@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shlex
 import socket
 from collections.abc import Mapping
 
@@ -91,13 +92,24 @@ def rewritten(values: Mapping[str, str], namespace: str, addresses: Mapping[tupl
     }
 
 
-def _answers(host: str, port: int) -> bool:
-    """Tell whether a pod's own way is open: a NetworkPolicy may let in drivers alone."""
+def _own_address(host: str, port: int) -> str | None:
+    """Return this pod's address towards a Service; None if a NetworkPolicy, or anything else, closes that way."""
     try:
-        socket.create_connection((host, port), _REACH_SECONDS).close()
+        with socket.create_connection((host, port), _REACH_SECONDS) as connection:
+            return str(connection.getsockname()[0])
     except OSError:
-        return False
-    return True
+        return None
+
+
+def of_a_driver(properties: Mapping[str, str], address: str) -> dict[str, str]:
+    """Return the variables by which PySpark in a pod is a driver of a standalone Spark.
+
+    Args:
+        properties: the cluster's.
+        address: the pod's; its name is none that executors could resolve.
+    """
+    words = [word for key, value in properties.items() for word in ("--conf", f"{key}={value}")]
+    return {"SPARK_LOCAL_HOSTNAME": address, "PYSPARK_SUBMIT_ARGS": shlex.join([*words, "pyspark-shell"])}
 
 
 def spark_properties(kube: Kube, name: str) -> dict[str, str]:
@@ -141,8 +153,12 @@ class Connection:
         self._forwards: list[Forward] = []
         self.env = inside(kube, cluster)
         found = sorted(services(self.env, kube.namespace))
-        if kube.inside and all(_answers(f"{service}.{kube.namespace}.svc", port) for service, port in found):
-            return
+        if kube.inside:
+            own = [_own_address(f"{service}.{kube.namespace}.svc", port) for service, port in found]
+            if "SPARK_MASTER" in self.env and own and own[0]:
+                self.env |= of_a_driver(spark_properties(kube, cluster["metadata"]["name"]), own[0])
+            if all(own):
+                return
         if "SPARK_MASTER" in self.env:
             raise TriremeError(
                 f"cluster {cluster['metadata']['name']} is a standalone Spark, whose executors must reach the driver:"

@@ -125,9 +125,26 @@ def test_a_pod_goes_straight_where_it_may_and_by_a_forward_where_not(server, mon
         "GET", WORKERS, workers({"name": "DASK_SCHEDULER_ADDRESS", "value": "tcp://sums-scheduler.team.svc:8786"})
     )
     asked = []
-    monkeypatch.setattr(environment, "_answers", lambda *place: asked.append(place) or answers)
+    own = "10.0.0.7" if answers else None
+    monkeypatch.setattr(environment, "_own_address", lambda *place: asked.append(place) or own)
     server.kube.inside = True
     with environment.Connection(server.kube, cluster("dask")) as connection:
         address = connection.env["DASK_SCHEDULER_ADDRESS"]
     assert asked == [("sums-scheduler.team.svc", 8786)]
     assert address.startswith("tcp://sums-scheduler.team.svc:8786" if answers else "tcp://127.0.0.1:")
+
+
+def test_a_pod_is_a_driver_of_a_standalone_spark(server, monkeypatch):
+    """Executors reach it by its address, and PySpark has the cluster's properties without its configuration file."""
+    conf = "spark.master spark://sums-master.team.svc:7077\nspark.executor.extraJavaOptions -Da=b -Dc=d\n"
+    server.say("GET", WORKERS, workers({"name": "SPARK_MASTER", "value": "spark://sums-master.team.svc:7077"}))
+    server.say("GET", "/api/v1/namespaces/team/configmaps/sums-conf", {"data": {"spark-defaults.conf": conf}})
+    monkeypatch.setattr(environment, "_own_address", lambda *_: "10.0.0.7")
+    server.kube.inside = True
+    with environment.Connection(server.kube, cluster("spark")) as connection:
+        assert connection.env == {
+            "SPARK_MASTER": "spark://sums-master.team.svc:7077",
+            "SPARK_LOCAL_HOSTNAME": "10.0.0.7",
+            "PYSPARK_SUBMIT_ARGS": "--conf spark.master=spark://sums-master.team.svc:7077"
+            " --conf 'spark.executor.extraJavaOptions=-Da=b -Dc=d' pyspark-shell",
+        }
