@@ -79,8 +79,9 @@ check: python3 ## Lint, types, generated files, unit tests; needs no cluster
 
 .PHONY: test
 test: check cluster-up ## Everything: check, then integration and end-to-end tests on the cluster
-	$(RUN) pytest tests/integration --numprocesses=4 --dist=worksteal --durations=10
-	$(RUN) pytest tests/e2e --durations=40
+	$(RUN) pytest tests/integration --numprocesses=4 --maxschedchunk=1 --durations=10
+	$(RUN) pytest tests/e2e -m "not alone" --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=20
+	$(RUN) pytest tests/e2e -m alone --durations=20
 
 .PHONY: format
 format: python3 ## Format the code

@@ -198,6 +198,7 @@ print(sum(group(held.s(where) for _ in range(2)).apply_async().get(timeout=240))
 )
 
 
+@pytest.mark.alone
 def test_an_operator_that_is_started_anew_while_a_worker_leaves(kubectl):
     kubectl("create", "configmap", "tasks", f"--from-literal=tasks.py={TASKS}")
     own = cluster("celery", minReplicas=1, maxReplicas=2)

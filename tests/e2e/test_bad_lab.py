@@ -1,6 +1,10 @@
 """What `make cluster-up` can't do it says in one line, and leaves all as it was."""
 
+import pytest
+
 from on_cluster import run
+
+pytestmark = pytest.mark.alone  # the lab itself is tried
 
 
 def errors(done):

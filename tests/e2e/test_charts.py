@@ -98,6 +98,7 @@ def no_operator():
     system.wait("deployment/trireme-operator", "condition=Available")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("engine", "values", "component", "script"),
     [

@@ -8,6 +8,8 @@ from loads import SCRIPTS, TASKS, Load, cluster
 from on_cluster import TOP, run, until
 from trireme_operator.plan import cluster as cluster_plan
 
+pytestmark = pytest.mark.alone  # a node is drained, and the operator is stopped
+
 OPERATOR = ("--namespace=trireme-system", "deployment/trireme-operator")
 WORKERS = "app.kubernetes.io/instance=load,app.kubernetes.io/component=worker"
 

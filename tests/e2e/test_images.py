@@ -11,6 +11,8 @@ import pytest
 
 from on_cluster import run, until
 
+pytestmark = pytest.mark.alone  # the engine, the nodes and the disk are shared
+
 CONFIG = """
 version: 0.1
 storage: {{filesystem: {{rootdirectory: {folder}}}}}

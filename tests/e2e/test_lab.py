@@ -4,6 +4,8 @@ import pytest
 
 from on_cluster import Kubectl, run, until
 
+pytestmark = pytest.mark.alone  # the lab itself is tried
+
 NODES = ("trireme-control-plane", "trireme-worker")
 IMAGE = "trireme/celery:dev"  # the smallest with Python
 

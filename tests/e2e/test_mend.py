@@ -9,6 +9,8 @@ import pytest
 
 from on_cluster import Kubectl, run, until
 
+pytestmark = pytest.mark.alone  # the lab itself is tried
+
 WORKER = "trireme-worker"
 IMAGE = "docker.io/trireme/celery:dev"
 

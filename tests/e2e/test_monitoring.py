@@ -12,6 +12,8 @@ import yaml
 from monitoring import FILES, asked, panels, rules
 from on_cluster import CONTEXT, TOP, Kubectl, run, until
 
+pytestmark = pytest.mark.alone  # the metrics of the whole cluster are read
+
 SMALL = {"limits": {"cpu": "1", "memory": "384Mi"}, "requests": {"cpu": "20m", "memory": "128Mi"}}
 JVM = {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "20m", "memory": "256Mi"}}
 SPECS = {

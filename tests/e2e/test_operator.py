@@ -7,6 +7,8 @@ import pytest
 from on_cluster import TOP, Kubectl, namespace, run, until
 from pages import snippets
 
+pytestmark = pytest.mark.alone  # the operator is scaled, and its log and figures are read
+
 SMALL = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "20m"}}
 BROKER = {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "20m"}}
 SYSTEM = Kubectl("trireme-system")

@@ -10,6 +10,8 @@ from on_cluster import Kubectl, namespace, until
 from pages import snippets
 from traffic import CLUSTERS, GROUPS, JVM, OPERATOR, PROMETHEUS, labels
 
+pytestmark = pytest.mark.alone  # the cluster is another
+
 TASKS = "from celery import Celery\napp = Celery('tasks')\n"
 # A driver with a session and an executor, which stays until it is ended.
 DRIVER = """

@@ -138,6 +138,42 @@ def survives(kubectl, begin, done, names, clear):
     return writes
 
 
+SMALL = {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "10m"}}
+NO_CLAIM = {"broker": {"persistence": {"enabled": False}}}
+"""Chart values without a volume, whose making and removal takes seconds each time."""
+
+
+def test_a_job_with_a_cluster_of_its_own_from_start_to_end(kubectl):
+    """The broker and the driver really run; the cluster is deleted by the operator when the job is done."""
+    job = {
+        "apiVersion": "trireme.dev/v1alpha1",
+        "kind": "WorkerJob",
+        "metadata": {"name": "mean"},
+        "spec": {
+            "clusterTemplate": {
+                "spec": {
+                    "engine": "celery",
+                    "replicas": 0,
+                    "celery": {"broker": {"resources": SMALL}},
+                    "values": NO_CLAIM,
+                }
+            },
+            "driver": {"command": ["true"], "resources": SMALL},
+        },
+    }
+
+    def done():
+        gone = not kubectl("get", "wc", "--output=name").strip()
+        return gone and reconciled(kubectl, "wj/mean", Complete="True")()
+
+    def clear():
+        kubectl("delete", "wj/mean", "--wait")
+        until(lambda: not state(kubectl) and not kubectl("get", "pods", "--output=name").strip())
+
+    writes = survives(kubectl, begin=lambda: kubectl.apply(job), done=done, names=["wj/mean"], clear=clear)
+    assert {"create", "apply", "write_status", "delete", "record"} <= set(writes)
+
+
 @pytest.mark.parametrize("engine", ["dask", "celery"])
 def test_creating_a_cluster(kubectl, engine):
     def clear():
@@ -193,42 +229,6 @@ def test_creating_a_cluster_with_a_group(kubectl):
         clear=clear,
     )
     assert {"apply", "patch", "write_status"} <= set(writes)
-
-
-SMALL = {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "10m"}}
-NO_CLAIM = {"broker": {"persistence": {"enabled": False}}}
-"""Chart values without a volume, whose making and removal takes seconds each time."""
-
-
-def test_a_job_with_a_cluster_of_its_own_from_start_to_end(kubectl):
-    """The broker and the driver really run; the cluster is deleted by the operator when the job is done."""
-    job = {
-        "apiVersion": "trireme.dev/v1alpha1",
-        "kind": "WorkerJob",
-        "metadata": {"name": "mean"},
-        "spec": {
-            "clusterTemplate": {
-                "spec": {
-                    "engine": "celery",
-                    "replicas": 0,
-                    "celery": {"broker": {"resources": SMALL}},
-                    "values": NO_CLAIM,
-                }
-            },
-            "driver": {"command": ["true"], "resources": SMALL},
-        },
-    }
-
-    def done():
-        gone = not kubectl("get", "wc", "--output=name").strip()
-        return gone and reconciled(kubectl, "wj/mean", Complete="True")()
-
-    def clear():
-        kubectl("delete", "wj/mean", "--wait")
-        until(lambda: not state(kubectl) and not kubectl("get", "pods", "--output=name").strip())
-
-    writes = survives(kubectl, begin=lambda: kubectl.apply(job), done=done, names=["wj/mean"], clear=clear)
-    assert {"create", "apply", "write_status", "delete", "record"} <= set(writes)
 
 
 @pytest.mark.parametrize("suspend", [True, False])
