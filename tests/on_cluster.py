@@ -89,11 +89,14 @@ def namespace(name, restricted=False):
 
 
 def until(question, seconds=60):
-    """Ask until the answer is true, and return it; the last answer is in the failure."""
-    deadline = time.monotonic() + seconds
-    pause = 0.2
+    """Ask until the answer is true, and return it; the last answer is in the failure.
+
+    A question is most often a process, and waits are long: it is asked less often the longer that takes.
+    """
+    start = time.monotonic()
     while not (found := question()):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - start
+        if waited > seconds:
             raise AssertionError(f"still {found!r} after {seconds} s")
-        subprocess.run(["sleep", str(pause)], check=True)
+        subprocess.run(["sleep", str(min(1, 0.2 + waited / 20))], check=True)
     return found
