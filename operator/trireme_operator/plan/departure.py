@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from trireme_operator.api import Object
 from trireme_operator.engines.demand import Nonsense, count
-from trireme_operator.plan.pods import KILLED
+from trireme_operator.plan.pods import was_killed
 
 # What the charts' drains write, in the order in which it is told: a word for one and one for several.
 _WORDS = {
@@ -35,7 +35,7 @@ def left_behind(pod: Object) -> str | None:
     for end in ends:
         counts.update(_counts(end.get("message", "")))
     told = [f"{counts[name]} {words[counts[name] > 1]}" for name, words in _WORDS.items() if counts[name]]
-    if not told and any(end.get("exitCode") == KILLED and end.get("reason") != "OOMKilled" for end in ends):
+    if not told and any(was_killed(end) and end.get("reason") != "OOMKilled" for end in ends):
         told = ["what it ran and held is done again elsewhere"]
     if not told:
         return None

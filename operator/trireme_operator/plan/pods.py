@@ -27,7 +27,10 @@ _REFERENCE = re.compile(r'(?:secrets?|configmaps?) "[^"]*" not found|couldn\'t f
 # Longer than most pods take to start, lest each start costs a request more.
 _LONG = timedelta(seconds=10)
 # 128 and the signal's number.
-KILLED = 137
+_KILLED = 137
+# The kubelet's word, always with that code, for a container that was removed before it was seen to end
+# (https://github.com/kubernetes/kubernetes/issues/104107).
+_UNSEEN = "ContainerStatusUnknown"
 _SEGMENTATION_FAULT = 139
 _CRASHES = "often by code that comes from another Python version; compare that of the driver's image with the workers'"
 
@@ -126,6 +129,11 @@ def _of_container(container: Object, fields: Fields) -> Trouble | None:
     return None
 
 
+def was_killed(terminated: Object) -> bool:
+    """Tell whether somebody killed a container that has ended: the kernel, for memory, or Kubernetes."""
+    return terminated.get("exitCode") == _KILLED and terminated.get("reason") != _UNSEEN
+
+
 def ended(terminated: Object, fields: Fields) -> str:
     """Say how a container ended."""
     if terminated.get("reason") == "OOMKilled":
@@ -134,9 +142,11 @@ def ended(terminated: Object, fields: Fields) -> str:
         return f"crashed (exit code {_SEGMENTATION_FAULT}, a segmentation fault): {_CRASHES}"
     lines = terminated.get("message", "").strip().splitlines()
     last = f": {lines[-1].strip()}" if lines else ""
-    if terminated["exitCode"] == KILLED:
+    if terminated.get("reason") == _UNSEEN:
+        return "ended, and Kubernetes did not see how"
+    if was_killed(terminated):
         # containerd at times misses that the kernel killed for memory, and calls the reason Error.
-        return f"was killed (exit code {KILLED}), often for using more than {fields.resources}.limits.memory{last}"
+        return f"was killed (exit code {_KILLED}), often for using more than {fields.resources}.limits.memory{last}"
     return f"ended with exit code {terminated['exitCode']}{last}"
 
 

@@ -73,6 +73,11 @@ def test_running_out_of_memory_is_another_story():
     assert left_behind(pod("", 137, "OOMKilled")) is None
 
 
+def test_an_end_that_nobody_saw_tells_nothing():
+    """The kubelet gives it the code of a kill."""
+    assert left_behind(pod("The container could not be located", 137, "ContainerStatusUnknown")) is None
+
+
 class Client:
     def __init__(self):
         self.events = []

@@ -722,6 +722,13 @@ OOM = "the driver used more memory than spec.driver.resources.limits.memory give
             "the driver ended with exit code 1: ValueError: no",
         ),
         ("BackoffLimitExceeded", [pod(state=ended(3))], "", "DriverFailed", "the driver ended with exit code 3"),
+        (
+            "BackoffLimitExceeded",
+            [pod(state=ended(137, "ContainerStatusUnknown", "The container could not be located"))],
+            "",
+            "DriverFailed",
+            "the driver ended, and Kubernetes did not see how",
+        ),
         # A log that can't be read any more: the kubelet kept its end.
         (
             "BackoffLimitExceeded",
