@@ -85,7 +85,7 @@ def shared():
         kubectl("apply", f"--filename={SAMPLES / 'retries.yaml'}")
         kubectl.apply(
             job("evicted", {"script": WAITS}),
-            job("no-image", {"script": "print(1)", "image": "trireme/nowhere:1"}, startDeadlineSeconds=20),
+            job("no-image", {"script": "print(1)", "image": "trireme/nowhere:1"}, startDeadlineSeconds=60),
             job("no-cluster", {"script": "print(1)"}, clusterRef={"name": "nowhere"}, startDeadlineSeconds=3),
             *(each_minute(name, *more) for name, more in SCHEDULES.items()),
         )
