@@ -24,10 +24,9 @@ def pytest_collection_modifyitems(config, items):
         unwanted.append("debian")
     left_out = [item for item in items if any(item.get_closest_marker(name) for name in unwanted)]
     config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
     order = {f"test_{name}.py": position for position, name in enumerate(LONGEST_FIRST)}
-    items[:] = sorted(
-        (item for item in items if item not in left_out), key=lambda item: order.get(item.path.name, len(order))
-    )
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture

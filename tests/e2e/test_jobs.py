@@ -83,9 +83,11 @@ def shared():
     with namespace("jobs") as kubectl:
         kubectl.apply(TASKS)
         kubectl("apply", f"--filename={SAMPLES / 'retries.yaml'}")
+        # What a job without an image is told to wait for is its image.
+        kubectl.wait("wc/tasks", "condition=Ready", seconds=180)
         kubectl.apply(
             job("evicted", {"script": WAITS}),
-            job("no-image", {"script": "print(1)", "image": "trireme/nowhere:1"}, startDeadlineSeconds=60),
+            job("no-image", {"script": "print(1)", "image": "trireme/nowhere:1"}, startDeadlineSeconds=20),
             job("no-cluster", {"script": "print(1)"}, clusterRef={"name": "nowhere"}, startDeadlineSeconds=3),
             *(each_minute(name, *more) for name, more in SCHEDULES.items()),
         )

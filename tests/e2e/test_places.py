@@ -1,7 +1,6 @@
 """The client where people work: in a pod of the cluster with a Role of its own, and in a notebook."""
 
 import json
-import re
 import subprocess
 
 import pytest
@@ -130,6 +129,9 @@ def test_a_notebook(kubectl, tmp_path):
         f"import os, trireme\nos.environ['KUBECONFIG'] = {str(tmp_path / 'config')!r}",
         f"cluster = trireme.Cluster('numbers', engine='dask', workers=1, spec={spec!r}).create()",
         "client = cluster.dask(check_versions=False)\nclient.submit(sum, [1, 2, 3]).result()",
+        "import subprocess\n"
+        "ready = '--for=jsonpath={.status.readyReplicas}=1'\n"
+        "subprocess.run(['kubectl', 'wait', 'wc/numbers', ready, '--timeout=60s'], check=True, capture_output=True)",
         "cluster",
         f"job = trireme.submit({str(tmp_path / 'script.py')!r}, cluster='numbers')\njob.result()",
         "job",
@@ -137,11 +139,10 @@ def test_a_notebook(kubectl, tmp_path):
     ]
     with_jupyter = (UV, "run", "--frozen", "--quiet", "--with=nbclient", "--with=ipykernel", "python")
     done = run(*with_jupyter, "-c", NOTEBOOK, stdin=json.dumps(cells))
-    *_, added, shown, result, job, _ = json.loads(done.stdout.splitlines()[-1])
+    *_, added, _, shown, result, job, _ = json.loads(done.stdout.splitlines()[-1])
     assert added[-1]["text/plain"] == "6"
     assert "<th" in shown[0]["text/html"]
-    # It has just worked, which may not be in its status yet.
-    assert re.search("[01] of 1 ready", shown[0]["text/html"])
+    assert "1 of 1 ready" in shown[0]["text/html"]
     assert result[-1]["text/plain"] == "'done'"
     assert "Complete" in job[0]["text/html"]
     until(lambda: not kubectl("get", "wc", "--output=name").strip())

@@ -140,10 +140,10 @@ def ended(terminated: Object, fields: Fields) -> str:
         return f"used more memory than {fields.resources}.limits.memory gives it (exit code 137)"
     if terminated["exitCode"] == _SEGMENTATION_FAULT:
         return f"crashed (exit code {_SEGMENTATION_FAULT}, a segmentation fault): {_CRASHES}"
-    lines = terminated.get("message", "").strip().splitlines()
-    last = f": {lines[-1].strip()}" if lines else ""
     if terminated.get("reason") == _UNSEEN:
         return "ended, and Kubernetes did not see how"
+    lines = terminated.get("message", "").strip().splitlines()
+    last = f": {lines[-1].strip()}" if lines else ""
     if was_killed(terminated):
         # containerd at times misses that the kernel killed for memory, and calls the reason Error.
         return f"was killed (exit code {_KILLED}), often for using more than {fields.resources}.limits.memory{last}"

@@ -74,7 +74,7 @@ def logs(
         if over:
             followers.finish(2.0)
             return
-        time.sleep(_POLL_SECONDS)  # between two looks: pods of many jobs and clusters come and go
+        time.sleep(_POLL_SECONDS)  # between two looks: a watch would be one connection for each job and cluster
 
 
 def _named(kube: Any, wanted: Reference) -> list[tuple[str, Any]]:

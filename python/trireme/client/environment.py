@@ -92,13 +92,13 @@ def rewritten(values: Mapping[str, str], namespace: str, addresses: Mapping[tupl
     }
 
 
-def _own_address(host: str, port: int) -> str | None:
-    """Return this pod's address towards a Service; None if a NetworkPolicy, or anything else, closes that way."""
+def _own_address(host: str, port: int) -> str:
+    """Return this pod's address towards a Service; none if a NetworkPolicy, or anything else, closes that way."""
     try:
         with socket.create_connection((host, port), _REACH_SECONDS) as connection:
             return str(connection.getsockname()[0])
     except OSError:
-        return None
+        return ""
 
 
 def of_a_driver(properties: Mapping[str, str], address: str) -> dict[str, str]:
@@ -155,9 +155,9 @@ class Connection:
         found = sorted(services(self.env, kube.namespace))
         if kube.inside:
             own = [_own_address(f"{service}.{kube.namespace}.svc", port) for service, port in found]
-            if "SPARK_MASTER" in self.env and own and own[0]:
-                self.env |= of_a_driver(spark_properties(kube, cluster["metadata"]["name"]), own[0])
             if all(own):
+                if own and "SPARK_MASTER" in self.env:
+                    self.env |= of_a_driver(spark_properties(kube, cluster["metadata"]["name"]), own[0])
                 return
         if "SPARK_MASTER" in self.env:
             raise TriremeError(

@@ -125,7 +125,7 @@ def test_a_pod_goes_straight_where_it_may_and_by_a_forward_where_not(server, mon
         "GET", WORKERS, workers({"name": "DASK_SCHEDULER_ADDRESS", "value": "tcp://sums-scheduler.team.svc:8786"})
     )
     asked = []
-    own = "10.0.0.7" if answers else None
+    own = "10.0.0.7" if answers else ""
     monkeypatch.setattr(environment, "_own_address", lambda *place: asked.append(place) or own)
     server.kube.inside = True
     with environment.Connection(server.kube, cluster("dask")) as connection:
