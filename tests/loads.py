@@ -87,8 +87,8 @@ while not os.path.exists("/tmp/stop"):
     for _ in range(3):
         done += 24 * (sorted(shuffled.mapPartitions(read).collect()) == list(range(24)))
     asked += 24
-print(json.dumps({"asked": asked, "done": done // 3, "doubled": made.value - asked}))
 spark.stop()
+print(json.dumps({"asked": asked, "done": done // 3, "doubled": made.value - asked}))
 """,
     "celery": """
 import json, os
@@ -148,8 +148,8 @@ class Load:
         self.driver = driver
         until(lambda: kubectl.get(f"job/{driver}").get("status", {}).get("ready"), seconds=240)
         working = ("exec", f"job/{driver}", "--", "sh", "-c", "ls /tmp/working 2>/dev/null; true")
-        until(lambda: kubectl(*working), seconds=120)
         self.settled(workers)
+        until(lambda: kubectl(*working), seconds=120)
 
     @classmethod
     def of_resources(cls, kubectl, engine, workers=3):

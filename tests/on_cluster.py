@@ -69,6 +69,26 @@ class Kubectl:
     def wait(self, what, condition, seconds=120):
         self("wait", what, f"--for={condition}", f"--timeout={seconds}s", seconds=seconds + 10)
 
+    def told(self, what, reason, type_="Ready", words=(), seconds=60):
+        """Wait until a condition has a reason, and words in its message, and return the message as it was read then."""
+        found = {}
+
+        def question():
+            found.update(condition(self.get(what), type_))
+            return found.get("reason") == reason and all(word in found["message"] for word in words)
+
+        try:
+            until(question, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{type_} of {what}: {found}") from error
+        return found["message"]
+
+
+def condition(item, type_):
+    """Return an object's condition of a type, or an empty one."""
+    found = [one for one in item.get("status", {}).get("conditions", []) if one["type"] == type_]
+    return found[0] if found else {}
+
 
 @contextmanager
 def namespace(name, restricted=False):

@@ -22,6 +22,8 @@ _VARIES = [
     (r" \(x\d+ over TIME\)", ""),
     (r"\b\d+\.\d+\.\d+\.final\.0", "VERSION"),
     (r"\b0/\d+ nodes", "0/N nodes"),
+    # A node that a test beside this one has made.
+    (r"\d+ node\(s\) had untolerated taint(\(s\))?( \{trireme.dev/e2e[^}]*\})?, ", ""),
     (r"\b\d+ (Insufficient|Preemption)", r"N \1"),
     (r"in \d+\.00 seconds\.\.\. \(\d+/", "in N seconds... (N/"),
     (r"\b0\.(499|500)\d*", "HALF"),

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from on_cluster import Kubectl, until
+from on_cluster import Kubectl, condition, until
 
 SYSTEM = Kubectl("trireme-system")
 
@@ -139,11 +139,6 @@ def job(script):
     return {"apiVersion": "trireme.dev/v1alpha1", "kind": "WorkerJob", "metadata": {"name": "work"}, "spec": spec}
 
 
-def condition(item, type_="AutoscalingActive"):
-    found = [one for one in item.get("status", {}).get("conditions", []) if one["type"] == type_]
-    return found[0] if found else {}
-
-
 def workers(kubectl):
     """Return the names of the worker pods, and of those among them that are leaving."""
     pods = kubectl.get("pods", "--selector=app.kubernetes.io/component=worker")["items"]
@@ -161,13 +156,15 @@ def test_work_starts_workers_and_its_end_lets_them_go(kubectl, engine):
     """On the way back the idle ones go first, and what the last one can't hand over in time is told and done again."""
     kubectl("create", "configmap", "tasks", f"--from-literal=tasks.py={TASKS}")
     own = cluster(engine)
-    own["spec"]["drainSeconds"] = 10
+    # Spark's workers ask their drivers first, for up to 9 s.
+    drain = own["spec"]["drainSeconds"] = 20 if engine == "spark" else 10
     kubectl.apply(own)
     kubectl.wait("wc/it", "condition=Ready", seconds=180)
     kubectl.wait("wc/it", "condition=AutoscalingActive")
     assert kubectl.get("wc/it")["spec"]["replicas"] == 0
     kubectl.apply(job(WORK[engine]))
     until(lambda: kubectl.get("wc/it")["spec"]["replicas"] > 1, seconds=120)
+    until(lambda: kubectl.get("wc/it")["status"].get("readyReplicas"), seconds=120)
     until(lambda: holders(kubectl), seconds=120)
     until(lambda: len(workers(kubectl)[0]) == 1, seconds=120)
     [busy] = holders(kubectl)
@@ -180,10 +177,10 @@ def test_work_starts_workers_and_its_end_lets_them_go(kubectl, engine):
     found = kubectl.get("wc/it")
     assert found["status"]["autoscaling"]["desiredReplicas"] == 0
     assert condition(found, "Ready")["status"] == "True"
-    told = kubectl("describe", "wc/it").partition("Events:")[2]
-    assert "from 0 to" in told
-    assert "to 0 workers" in told
-    assert f"{busy} could not hand over all within 10 s: {LEFT[engine]}" in told
+    # An event follows what it tells of.
+    left = f"{busy} could not hand over all within {drain} s: {LEFT[engine]}"
+    for words in ("from 0 to", "to 0 workers", left):
+        until(lambda words=words: words in kubectl("describe", "wc/it").partition("Events:")[2])
 
 
 TWO = (
@@ -218,10 +215,11 @@ def test_an_operator_that_is_started_anew_while_a_worker_leaves(kubectl):
     assert kubectl.get("wj/work")["status"]["output"].endswith("0 2 times")
     until(lambda: kubectl.get("wc/it")["status"]["autoscaling"]["demand"] == "0 tasks waiting, 0 running")
     until(lambda: workers(kubectl) == (everyone - leaving, set()), seconds=60)
+    kubectl.wait("wc/it", "condition=AutoscalingActive")
     found = kubectl.get("wc/it")
     assert found["metadata"]["generation"] == before["metadata"]["generation"]
     assert found["status"]["autoscaling"]["desiredReplicas"] == found["spec"]["replicas"] == 1
-    assert condition(found)["status"] == "True"
+    assert condition(found, "AutoscalingActive")["status"] == "True"
     told = [(one["reason"], one["message"]) for one in kubectl.get("events")["items"]]
     scaled = sorted(message.partition(":")[0] for reason, message in told if reason == "Scaled")
     assert scaled == ["from 1 to 2 workers", "from 2 to 1 workers"]
@@ -257,7 +255,7 @@ def test_a_client_of_spark_connect_wakes_workers_and_its_end_lets_them_go(kubect
     assert found["status"]["output"] == "10"
     until(lambda: kubectl.get("wc/it")["status"].get("replicas") == 0, seconds=120)
     scaled = [one for one in kubectl.get("events")["items"] if one["reason"] == "Scaled"]
-    ups = [one["firstTimestamp"] for one in scaled if "from 0 to 1" in one["message"]]
+    ups = [one["firstTimestamp"] for one in scaled if one["message"].startswith("from 0 to ")]
     assert len(ups) == 1
     assert ups[0] >= found["metadata"]["creationTimestamp"]
     assert any("to 0 workers" in one["message"] for one in scaled)
@@ -268,10 +266,17 @@ def test_an_engine_that_does_not_answer_holds_the_size(kubectl):
     kubectl.apply(cluster("celery", minReplicas=0) | {})
     kubectl.wait("wc/it", "condition=AutoscalingActive", seconds=120)
     kubectl("scale", "wc/it", "--replicas=1")
-    # The Service leads nowhere, until the operator mends it: what answers is nobody.
+    # What answers is nobody, for as long as there may be no other pod.
+    kubectl("create", "quota", "none", "--hard=pods=0")
+    kubectl.wait("quota/none", "jsonpath={.status.hard.pods}=0")
     kubectl("delete", "pod/it-broker-0", "--grace-period=0", "--force")
-    until(lambda: condition(kubectl.get("wc/it")).get("status") == "False")
-    assert "held" in condition(kubectl.get("wc/it"))["message"]
+
+    def inactive():
+        found = condition(kubectl.get("wc/it"), "AutoscalingActive")
+        return found if found.get("status") == "False" else None
+
+    assert "held" in until(inactive)["message"]
+    kubectl("delete", "quota/none")
     kubectl.wait("wc/it", "condition=AutoscalingActive", seconds=120)
 
 
@@ -281,24 +286,28 @@ def test_the_smallest_above_the_largest_is_refused(kubectl):
         kubectl.apply(bad)
 
 
-STRANDED = """
-from tasks import app, slow
+STRANDED = (
+    DOOR
+    + """
+from tasks import held
 
-result = slow.delay(7, 15)
-print(result.get(timeout=240), int(app.backend.client.get("ran-7")), "runs")
+let_go_when(lambda: len(calls) == 2)
+print(held.delay(where).get(timeout=240), len(calls), "runs")
 """
+)
 
 
 def test_a_task_whose_worker_was_killed_comes_back(kubectl):
     kubectl("create", "configmap", "tasks", f"--from-literal=tasks.py={TASKS}")
-    kubectl.apply(cluster("celery"), job(STRANDED))
-    begun = ("get", "wc/it", "--output=jsonpath={.status.autoscaling.demand}")
-    until(lambda: "1 running" in kubectl(*begun), seconds=120)
+    kubectl.apply(cluster("celery"))
+    kubectl.wait("wc/it", "condition=Ready", seconds=180)
+    kubectl.apply(job(STRANDED))
+    until(lambda: holders(kubectl), seconds=120)
     # Two seconds are not enough to end the task or to give it back.
     workers = "--selector=app.kubernetes.io/component=worker"
     kubectl("delete", "pods", workers, "--grace-period=0", "--force")
     kubectl.wait("wj/work", "condition=Complete", seconds=240)
-    assert kubectl.get("wj/work")["status"]["output"] == "7 2 runs"
+    assert kubectl.get("wj/work")["status"]["output"].splitlines()[-1] == "0 2 runs"
 
 
 HPA = {
@@ -326,6 +335,7 @@ def test_an_hpa_may_drive_the_size_but_not_beside_the_autoscaler(kubectl):
     autoscaling = own["spec"].pop("autoscaling") | {"minReplicas": 1}
     own["spec"]["replicas"] = 1
     kubectl.apply(own, HPA)
+    kubectl.wait("wc/it", "condition=Ready", seconds=180)
     until(lambda: kubectl.get("wc/it")["spec"]["replicas"] == 2, seconds=180)
     kubectl.wait("hpa/it", "condition=ScalingActive")
     assert not condition(kubectl.get("wc/it"), "ScalingContended")
@@ -334,4 +344,4 @@ def test_an_hpa_may_drive_the_size_but_not_beside_the_autoscaler(kubectl):
     message = condition(kubectl.get("wc/it"), "ScalingContended")["message"]
     assert "trireme-autoscaler" in message
     assert "kube-controller-manager" in message
-    assert "TwoWriters" in kubectl("describe", "wc/it").partition("Events:")[2]
+    until(lambda: "TwoWriters" in kubectl("describe", "wc/it").partition("Events:")[2])

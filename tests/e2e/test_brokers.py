@@ -23,7 +23,7 @@ WORK = """
 from celery import group
 from tasks import slow
 
-print("given back:", slow.apply_async([1], countdown=20).get(timeout=240))
+print("given back:", slow.apply_async([1], countdown=20).get(timeout=240), flush=True)
 print(len(group(slow.s(3) for _ in range(12)).apply_async().get(timeout=240)), "done")
 """
 
@@ -76,6 +76,7 @@ def test_a_cluster_is_sized_by_a_broker_elsewhere_that_speaks_tls_alone(kubectl,
     beside(broker, authority(tmp_path, f"{broker}.{kubectl.namespace}.svc"))
     assert kubectl.get("wc/it")["spec"]["replicas"] == 0
     kubectl.apply(job(WORK))
+    until(lambda: "given back" in kubectl("logs", "job/work-driver", check=False), seconds=240)
     until(lambda: kubectl.get("wc/it")["spec"]["replicas"] > 1, seconds=120)
     kubectl.wait("wj/work", "condition=Complete", seconds=300)
     assert kubectl.get("wj/work")["status"]["output"] in (
@@ -100,10 +101,14 @@ def test_a_broker_elsewhere_that_cant_be_reached_holds_the_size(kubectl, beside,
     kubectl("patch", "wc/it", "--type=merge", f"--patch={json.dumps(idle)}")
     kubectl.wait("wc/it", "jsonpath={.status.readyReplicas}=1", seconds=120)
     kubectl("scale", f"deployment/{broker}", "--replicas=0")
-    until(lambda: active(kubectl)["status"] == "False", seconds=120)
-    found = active(kubectl)
+
+    def lost():
+        found = active(kubectl)
+        named = f"@{broker}." in found["message"] or f"//{broker}." in found["message"]
+        return found["status"] == "False" and named and found
+
+    found = until(lost, seconds=120)
     assert found["reason"] == "NoAnswer"
-    assert f"@{broker}." in found["message"] or f"//{broker}." in found["message"]
     assert "lettersAndDigits" not in found["message"]
     assert found["message"].endswith("the size is held")
     assert kubectl.get("wc/it")["spec"]["replicas"] == 1

@@ -149,6 +149,12 @@ def output(kubectl, name):
     return kubectl.get(f"wj/{name}")["status"].get("output", "")
 
 
+def all_workers(kubectl, on):
+    """Wait for those whose logs are read: of one that is about to start there are none."""
+    replicas = kubectl.get(f"wc/{on}")["spec"]["replicas"]
+    kubectl.wait(f"wc/{on}", f"jsonpath={{.status.readyReplicas}}={replicas}", seconds=240)
+
+
 def noted(kubectl, on):
     """Return how often each task was run, by the workers' logs."""
     workers = f"--selector=app.kubernetes.io/instance={on},app.kubernetes.io/component=worker"
@@ -167,9 +173,10 @@ def test_urgent_tasks_overtake_a_thousand_that_wait(kubectl, sample, most):
 
 
 def test_retries_and_what_never_works(kubectl):
-    assert output(kubectl, "retries").splitlines() == [
+    # Which of the pool's jobs it was depends on the jitter of another.
+    assert re.sub(r"Job: \d+", "Job: N", output(kubectl, "retries")).splitlines() == [
         "never",
-        "Worker exited prematurely: signal 9 (SIGKILL) Job: 1.",
+        "Worker exited prematurely: signal 9 (SIGKILL) Job: N.",
         "flaky: done after 2 retries",
         "picky: done in Thule",
         "['tasks.hopeless', 'tasks.poison'] are put aside",
@@ -203,11 +210,16 @@ def test_a_group_is_sized_by_its_own_queues_on_rabbitmq(kubectl):
 
 
 def test_a_monitor_of_ones_own(kubectl):
-    assert re.fullmatch(r"tasks\.bad failed: ValueError\('no'\)\ntasks\.slow took 1\.\d s", output(kubectl, "watch"))
+    told = r"tasks\.bad failed: ValueError\('no'\)\ntasks\.slow took (\d+\.\d) s"
+    said = re.fullmatch(told, output(kubectl, "watch"))
+    assert said
+    # It works for 1.5 s; what its process takes for its first result is counted, too.
+    assert float(said[1]) >= 1.5
 
 
 def test_a_task_may_take_longer_than_the_visibility_timeout(kubectl):
     output(kubectl, "long")
+    all_workers(kubectl, "on-redis")
     assert noted(kubectl, "on-redis")["long"] == 1
 
 
@@ -225,26 +237,29 @@ def test_periodic_tasks_flower_and_metrics(kubectl):
         )
         return kubectl("exec", "deployment/periodic-worker", "--", "python", "-c", program, check=False)
 
-    def metrics():
-        found = asks("http://periodic-monitor:8787/metrics")
-        return 'celery_task_succeeded_total{name="tasks.tick"}' in found and found
-
-    found = until(metrics, seconds=60)
-    for line in (
+    wanted = (
+        'celery_task_succeeded_total{name="tasks.tick"}',
         'celery_queue_length{queue_name="celery"} ',
         'celery_worker_tasks_active{hostname="worker@periodic-worker-',
         'celery_task_queue_wait_time_count{name="tasks.tick",queue_name="celery"} ',
-    ):
-        assert line in found
+    )
+
+    def metrics():
+        found = asks("http://periodic-monitor:8787/metrics")
+        return all(line in found for line in wanted)
+
+    until(metrics, seconds=60)
     # Flower tells nobody who does not know the password.
     workers = "http://periodic-flower:5555/api/workers?refresh=1"
     assert asks(workers) == ""
     secret = kubectl("get", "secret/periodic-auth", "--output=go-template={{.data.password | base64decode}}")
     basic = base64.b64encode(f"trireme:{secret}".encode()).decode()
-    assert "worker@periodic-worker-" in until(lambda: asks(workers, ("Authorization", f"Basic {basic}")), seconds=60)
+    known = ("Authorization", f"Basic {basic}")
+    # It answers with those that have answered it in time, if any.
+    until(lambda: "worker@periodic-worker-" in asks(workers, known), seconds=60)
     place = (f"--context={CONTEXT}", f"--namespace={kubectl.namespace}")
     with started(sys.executable, "-m", "trireme", "ui", "periodic", "--no-browser", *place) as process:
-        request = Request(f"{first_line(process).strip()}/api/workers", headers={"Authorization": f"Basic {basic}"})
+        request = Request(f"{first_line(process).strip()}/api/workers", headers=dict([known]))
         with urlopen(request, timeout=60) as answer:
             assert b"worker@periodic-worker-" in answer.read()
         process.send_signal(signal.SIGINT)
@@ -254,6 +269,7 @@ def test_periodic_tasks_flower_and_metrics(kubectl):
 @pytest.mark.parametrize("broker", BROKERS)
 def test_a_broker_that_is_started_again_under_load_loses_nothing(kubectl, broker):
     kubectl.wait(f"wc/{broker}", "condition=Ready", seconds=240)
+    all_workers(kubectl, broker)
     workers = f"--selector=app.kubernetes.io/instance={broker},app.kubernetes.io/component=worker"
     kubectl.apply(job(f"load-{broker}", broker, LOAD))
     until(lambda: noted(kubectl, broker)["50"], seconds=240)

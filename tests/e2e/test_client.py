@@ -45,11 +45,17 @@ def where(kubectl):
     return {"context": CONTEXT, "namespace": kubectl.namespace}
 
 
+def has_worker(cluster):
+    """Wait for the first: a cluster is entered before."""
+    until(lambda: cluster.refresh().item.get("status", {}).get("readyReplicas"), seconds=120)
+
+
 @pytest.fixture(scope="module")
 def numbers(where):
     """A Dask cluster for all tests, made by the client and deleted by it."""
     spec = {"resources": SMALL, "dask": {"scheduler": {"resources": SMALL}}}
     with trireme.Cluster("numbers", engine="dask", workers=1, spec=spec, **where) as cluster:
+        has_worker(cluster)
         yield cluster
     # Deleted by now; what is deleted may take a moment to go.
     until(lambda: cluster.kube.find("workerclusters", "numbers") is None)
@@ -187,7 +193,8 @@ def test_a_script_with_a_cluster_of_its_own_and_a_package_that_its_image_lacks(c
     (tmp_path / "tasks.py").write_text(TASKS)
     (tmp_path / "helper.py").write_text("import oars\n\ndef added(x, y):\n    return f'{oars.WORD} {x + y}'\n")
     (tmp_path / "job.py").write_text(
-        "import oars\nfrom tasks import add\nprint(oars.WORD, add.delay(4, 4).get(timeout=60))\n"
+        "import oars\nfrom tasks import add, app\nwhile not app.control.ping(timeout=1):\n    pass\n"
+        "print(oars.WORD, add.delay(4, 4).get(timeout=60))\n"
     )
     words = ("--engine=celery", "--app=tasks", "--workers=1", "--cpu=300m", "--memory=512Mi", "--driver-memory=256Mi")
     done = cli("run", "--name=sums", "--labels=team=a", "--worker-logs", *words, *oars, str(tmp_path / "job.py"))
@@ -247,6 +254,7 @@ def test_tasks_are_sent_from_outside(kubectl, where, broker):
     celery = {"app": "tasks", "broker": {"type": broker}}
     spec = {"resources": SMALL, "code": {"configMap": "tasks"}, "celery": celery}
     with trireme.Cluster(f"by-{broker}", engine="celery", workers=1, spec=spec, **where) as cluster:
+        has_worker(cluster)
         assert cluster.celery().send_task("add", (4, 4)).get(timeout=60) == 8
     until(lambda: not kubectl("get", "wc", f"by-{broker}", "--ignore-not-found"))
 
@@ -267,6 +275,7 @@ def test_a_dashboard_outlives_its_pod(kubectl, numbers):
             until(lambda: answers(url))
             pods = ("pods", "--selector=app.kubernetes.io/component=scheduler")
             kubectl("delete", *pods, "--grace-period=1")
+            kubectl("rollout", "status", "deployment/numbers-scheduler", "--timeout=120s")
             until(lambda: answers(url))
         finally:
             process.send_signal(signal.SIGINT)
@@ -291,7 +300,13 @@ def test_the_doctor_finds_what_is_wrong(cli, kubectl):
     }
     kubectl.apply(fault)
     try:
-        found = until(lambda: (done := cli("doctor", "faulty", check=False)).returncode == 1 and done.stdout)
+
+        def told():
+            done = cli("doctor", "faulty", check=False)
+            # Until somebody has looked at it, that is what is wrong.
+            return done.returncode == 1 and "Pull" in done.stdout and done.stdout
+
+        found = until(told)
         assert re.search(r"error: WorkerCluster faulty: (ImagePullBackOff|ErrImagePull|ErrImageNeverPull): ", found), (
             found
         )

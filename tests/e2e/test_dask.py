@@ -16,6 +16,7 @@ SMALL = {"limits": {"cpu": "1", "memory": "512Mi"}, "requests": {"cpu": "20m"}}
 def run_sample(kubectl, name, job, seconds=180):
     """Apply a sample; return the last lines that its driver printed."""
     kubectl("apply", "--filename", TOP / "manifests" / "samples" / "dask" / f"{name}.yaml")
+    kubectl.wait(f"wj/{job}", "jsonpath={.status.startTime}", seconds=180)
     kubectl.wait(f"wj/{job}", "condition=Complete", seconds=seconds)
     return kubectl.get(f"wj/{job}")["status"]["output"]
 
@@ -176,6 +177,7 @@ def test_configuration_metrics_and_dashboard(kubectl):
     job = {"clusterRef": {"name": "it"}, "driver": driver}
     kubectl("create", "configmap", "mine", "--from-literal=mine.py=def double(x): return 2 * x")
     kubectl.apply(cluster, {**cluster, "kind": "WorkerJob", "spec": job})
+    kubectl.wait("wc/it", "condition=Ready", seconds=180)
     kubectl.wait("wj/it", "condition=Complete")
     lines = kubectl.get("wj/it")["status"]["output"].splitlines()
     said = {line[2 : line.index('"', 2)]: line for line in lines}

@@ -19,6 +19,9 @@ def reader(tmp_path_factory):
     for block in BLOCKS:
         if block.language == "yaml":
             kubectl("apply", "--filename=-", stdin=block.text)
+    # What takes longest to begin with; how long it takes to fail is written there.
+    for name in ("hungry", "doubles"):
+        kubectl.wait(f"wj/{name}", "jsonpath={.status.startTime}", seconds=180)
     yield Reader(tmp_path_factory.mktemp("debugging"), kubectl)
     kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
 

@@ -78,11 +78,14 @@ def test_a_job_that_borrows_a_cluster(kubectl, sample, tmp_path):
         assert {"cpu", "memory"} <= container["resources"]["limits"].keys()
     # The cluster stays, and outlives the job.
     kubectl("delete", f"wj/{name}")
-    cluster = kubectl.get("wc")["items"][0]
-    conditions = {one["type"]: one["status"] for one in cluster["status"]["conditions"]}
-    assert (conditions["Ready"], conditions["AutoscalingActive"]) == ("True", "True")
-    assert "desiredReplicas" in cluster["status"]["autoscaling"]
-    assert not kubectl("get", "jobs", "--output=name").strip()
+
+    def stays():
+        cluster = kubectl.get("wc")["items"][0]
+        conditions = {one["type"]: one["status"] for one in cluster["status"]["conditions"]}
+        return (conditions["Ready"], conditions["AutoscalingActive"]) == ("True", "True") and cluster
+
+    assert "desiredReplicas" in until(stays)["status"]["autoscaling"]
+    until(lambda: not kubectl("get", "jobs", "--output=name").strip())
     kubectl("delete", "--filename", TOP / "manifests" / "samples" / sample, "--ignore-not-found")
     until(lambda: not own(kubectl), seconds=180)
 

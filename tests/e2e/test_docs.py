@@ -51,6 +51,8 @@ def reader(kubectl, tmp_path):
 def empty():
     """Lend a namespace in which no name is taken."""
     with namespace("docs-empty") as empty:
+        # What a Pod needs to be admitted comes a moment after its namespace.
+        until(lambda: "/default" in empty("get", "serviceaccounts", "--output=name"))
         yield empty
 
 

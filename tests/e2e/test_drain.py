@@ -32,6 +32,8 @@ def delete(load):
 
 
 def evict(load):
+    # The budget counts a worker a moment after it is ready, and who asks before is refused.
+    until(lambda: load.kubectl.get("pdb/load-worker")["status"]["disruptionsAllowed"])
     name = next(iter(load.workers()))
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
     path = f"/api/v1/namespaces/{load.kubectl.namespace}/pods/{name}/eviction"
@@ -61,6 +63,13 @@ def roll(load):
     image = load.kubectl.get("deployment/load-worker")["spec"]["template"]["spec"]["containers"][0]["image"]
     change = {"spec": {"image": f"docker.io/{image.removeprefix('docker.io/')}"}}
     load.kubectl("patch", "wc/load", "--type=merge", f"--patch={json.dumps(change)}")
+
+    def begun():
+        pod = load.kubectl.get("deployment/load-worker")["spec"]["template"]["spec"]
+        return pod["containers"][0]["image"] == change["spec"]["image"]
+
+    until(begun)
+    load.kubectl("rollout", "status", "deployment/load-worker")
     until(lambda: not before & {*load.workers(), *load.leaving()}, seconds=300)
 
 
@@ -69,7 +78,7 @@ def without_operator(load):
     try:
         load.kubectl("wait", OPERATOR[0], "pod", "--selector=app.kubernetes.io/component=operator", "--for=delete")
         load.kubectl("scale", "deployment/load-worker", "--replicas=2")
-        until(load.leaving)
+        until(lambda: len(load.workers()) == 2)
         gone(load, delete(load), *load.leaving())
     finally:
         load.kubectl("scale", *OPERATOR, "--replicas=1")

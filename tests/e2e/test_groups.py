@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from on_cluster import TOP, run, until
+from on_cluster import TOP, condition, run, until
 from trireme_operator.charts import HelmCommand, InProcess
 from trireme_operator.plan import cluster as cluster_plan
 from trireme_operator.plan.group import complete
@@ -18,7 +18,7 @@ from distributed import Client, Queue
 
 def slow(number, runs):
     runs.put(number)
-    time.sleep(2)  # this is the work, as long as it is to be: nothing is waited for
+    time.sleep(5)  # this is the work, as long as it is to be: nothing is waited for
     return number
 
 with Client() as client:
@@ -26,11 +26,6 @@ with Client() as client:
     futures = client.map(slow, range(10), runs=runs, resources={"MEMORY": 1})
     print(sum(client.gather(futures)), runs.qsize(), "runs")
 """
-
-
-def condition(item, type_):
-    found = [one for one in item.get("status", {}).get("conditions", []) if one["type"] == type_]
-    return found[0] if found else {}
 
 
 def replicas(kubectl, name):
@@ -78,13 +73,13 @@ def test_tasks_with_a_resource_run_on_their_group_which_may_shrink_meanwhile(kub
     kubectl("scale", "wg/frames-big", "--replicas=1")
     kubectl.wait("wj/busy", "condition=Complete", seconds=120)
     assert kubectl.get("wj/busy")["status"]["output"] == "45 10 runs"
-    assert replicas(kubectl, "wg/frames-big") == 1
+    until(lambda: replicas(kubectl, "wg/frames-big") == 1)
     with pytest.raises(AssertionError, match="clusterRef can't change: make another group"):
         kubectl("patch", "wg/frames-big", "--type=merge", '--patch={"spec": {"clusterRef": {"name": "other"}}}')
     # Kubernetes itself takes it down with its cluster.
     kubectl("delete", "wc/frames")
-    until(lambda: not kubectl("get", "wg,deployments,pods", "--selector=trireme.dev/group", "--output=name").strip())
-    until(lambda: not kubectl("get", "wg", "--output=name").strip())
+    until(lambda: not kubectl("get", "wg,deployments", "--output=name").strip())
+    until(lambda: not kubectl("get", "pods", "--selector=trireme.dev/group", "--output=name").strip())
 
 
 def test_executors_that_fit_no_other_worker_run_on_larger_ones(kubectl):
@@ -94,8 +89,7 @@ def test_executors_that_fit_no_other_worker_run_on_larger_ones(kubectl):
     assert kubectl.get("wg/ledger-large")["status"]["capacity"]["memory"] == str(1194 * 2**20)
     # Whose work it is can't be told, so only the cluster's own workers are sized by it.
     kubectl("patch", "wg/ledger-large", "--type=merge", '--patch={"spec": {"autoscaling": {"maxReplicas": 2}}}')
-    until(lambda: condition(kubectl.get("wg/ledger-large"), "Ready").get("reason") == "InvalidSpec")
-    assert condition(kubectl.get("wg/ledger-large"), "Ready")["message"].startswith("spec.autoscaling: ")
+    assert kubectl.told("wg/ledger-large", "InvalidSpec").startswith("spec.autoscaling: ")
     assert kubectl.get("deployment/ledger-large-worker")["status"]["readyReplicas"] == 1
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from reader import Reader
 
-from on_cluster import first_line, started
+from on_cluster import first_line, started, until
 from pages import commands, missing, snippets
 from trireme.errors import TriremeError
 from trireme.local.run import run
@@ -97,7 +97,7 @@ def test_interrupted(tmp_path, number):
         process.send_signal(number)
         assert process.wait(60) == 128 + number
     assert not list(tmp_path.glob("trireme-*"))
-    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path).encode() in _read(path)]
+    until(lambda: not [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path).encode() in _read(path)])
 
 
 def _read(path):

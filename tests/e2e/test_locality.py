@@ -45,8 +45,8 @@ def test_where_workers_are_placed(kubectl):
         kubectl.apply(
             custom("WorkerCluster", name, engine="dask", replicas=2, placement=placement, dask=dask, **NO_IMAGE)
         )
-        until(lambda name=name: "" not in (found := places(kubectl, name)) and len(found) == 2)
-        assert places(kubectl, name) == expected
+        found = until(lambda name=name: "" not in (found := places(kubectl, name)) and len(found) == 2 and found)
+        assert found == expected
 
 
 def test_workers_go_to_the_pod_that_serves_the_data(kubectl):
@@ -173,10 +173,16 @@ def read(path):
 def counted(what, rdd):
     context.setJobGroup(what, what)
     found = rdd.collect()
-    (job,) = context.statusTracker().getJobIdsForGroup(what)
-    (stage,) = context.statusTracker().getJobInfo(job).stageIds
-    with urlopen(f"{context.uiWebUrl}/api/v1/applications/{context.applicationId}/stages/{stage}/0/taskList") as answer:
-        return found, sorted(task["taskLocality"] for task in json.load(answer))
+    while not (jobs := context.statusTracker().getJobIdsForGroup(what)):
+        threading.Event().wait(0.2)  # between two questions: what is told follows what was done
+    (stage,) = context.statusTracker().getJobInfo(jobs[0]).stageIds
+    url = f"{context.uiWebUrl}/api/v1/applications/{context.applicationId}/stages/{stage}/0/taskList"
+    while True:
+        with urlopen(url) as answer:
+            tasks = json.load(answer)
+        if len(tasks) == rdd.getNumPartitions():
+            return found, sorted(task["taskLocality"] for task in tasks)
+        threading.Event().wait(0.2)
 
 
 executors = {}
@@ -212,6 +218,7 @@ def test_spark_reads_each_file_on_the_node_that_has_it(kubectl, partitions):
     }
     driver = {"resources": resources, "script": SPARK}
     kubectl.apply(custom("WorkerJob", "local", clusterTemplate={"spec": spec}, driver=driver))
+    kubectl.wait("wj/local", "condition=DriverRunning", seconds=180)
     kubectl.wait("wj/local", "condition=Complete", seconds=180)
     said = json.loads(kubectl.get("wj/local")["status"]["output"].splitlines()[-1])
     assert said == {"right": 16, "first": ["NODE_LOCAL"] * 8, "again": ["PROCESS_LOCAL"] * 8}

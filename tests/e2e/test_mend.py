@@ -56,7 +56,9 @@ def test_a_stale_kubeconfig_is_written_anew(make):
 
 @pytest.mark.parametrize("how", [("delete",), ("scale", "--replicas=0")])
 def test_a_missing_operator_is_installed(make, how):
-    Kubectl("trireme-system")(*how, "deployment", "trireme-operator")
+    system = Kubectl("trireme-system")
+    system(*how, "deployment", "trireme-operator")
+    until(lambda: not [one for one in system.get("deployments")["items"] if one["status"].get("availableReplicas")])
     green(make)
 
 

@@ -32,6 +32,8 @@ import os, time
 from pyspark.sql import SparkSession
 
 spark = SparkSession.builder.appName("counts").getOrCreate()
+spark.range(100).count()
+print("counting", flush=True)
 while not os.path.exists("/tmp/stop"):
     spark.range(100).count()
     time.sleep(0.5)  # a pause between two pieces of work: nothing is waited for
@@ -173,10 +175,11 @@ def measured(kubectl):
     }
     kubectl("create", "configmap", "prometheus", *(f"--from-literal={name}={text}" for name, text in files.items()))
     kubectl.apply(prometheus(), *map(cluster, SPECS))
-    kubectl.apply(job("counts", "spark", SPARK, JVM), job("sum", "celery", ADD))
     for engine in SPECS:
         kubectl.wait(f"wc/{engine}", "condition=Ready", seconds=180)
+    kubectl.apply(job("counts", "spark", SPARK, JVM), job("sum", "celery", ADD))
     kubectl.wait("wj/counts", "condition=DriverRunning", seconds=120)
+    until(lambda: "counting" in kubectl("logs", "job/counts-driver", check=False), seconds=120)
     kubectl.wait("wj/sum", "condition=Complete", seconds=120)
     kubectl.wait("pod/prometheus", "condition=Ready")
     with subprocess.Popen(

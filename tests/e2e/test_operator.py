@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from on_cluster import TOP, Kubectl, namespace, run, until
+from on_cluster import TOP, Kubectl, condition, namespace, run, until
 from pages import snippets
 
 pytestmark = pytest.mark.alone  # the operator is scaled, and its log and figures are read
@@ -25,11 +25,6 @@ def job(name, driver, **spec):
     driver = {"resources": SMALL, **driver}
     spec = {"clusterRef": {"name": "tasks"}, "driver": driver, **spec}
     return {"apiVersion": "trireme.dev/v1alpha1", "kind": "WorkerJob", "metadata": {"name": name}, "spec": spec}
-
-
-def condition(item, type_):
-    found = [one for one in item.get("status", {}).get("conditions", []) if one["type"] == type_]
-    return found[0] if found else {}
 
 
 FAILING = {
@@ -108,12 +103,16 @@ def test_a_driver_that_can_not_start_says_why(shared, name, reason, words):
 
 
 def test_a_job_that_prints_a_hundred_megabytes(shared):
+    def restarts():
+        return [pod["status"]["containerStatuses"][0]["restartCount"] for pod in SYSTEM.get("pods")["items"]]
+
+    before = restarts()
     shared.apply(job("prints", {"script": PRINTS}))
     shared.wait("wj/prints", "condition=Complete", seconds=180)
     output = shared.get("wj/prints")["status"]["output"]
     assert output.endswith("the end")
     assert len(output) <= 4096
-    assert SYSTEM.get("pods")["items"][0]["status"]["containerStatuses"][0]["restartCount"] == 0
+    assert restarts() == before
 
 
 def test_retries_count_attempts_and_time_to_live_ends_it(shared):
@@ -171,12 +170,12 @@ def test_a_second_operator_takes_over(kubectl):
     SYSTEM("scale", OPERATOR, "--replicas=2")
     try:
         SYSTEM("rollout", "status", OPERATOR, "--timeout=90s")
-        leader = SYSTEM("get", "lease/trireme-operator", "--output=jsonpath={.spec.holderIdentity}")
+        holder = ("get", "lease/trireme-operator", "--output=jsonpath={.spec.holderIdentity}")
+        leader = SYSTEM(*holder)
         SYSTEM("delete", f"pod/{leader}", "--grace-period=0", "--force")
         kubectl.apply(cluster())
+        until(lambda: SYSTEM(*holder) not in ("", leader), seconds=60)
         kubectl.wait("wc/tasks", "condition=Ready", seconds=60)
-        now = SYSTEM("get", "lease/trireme-operator", "--output=jsonpath={.spec.holderIdentity}")
-        assert now != leader
     finally:
         SYSTEM("scale", OPERATOR, "--replicas=1")
         SYSTEM("rollout", "status", OPERATOR, "--timeout=90s")
@@ -207,25 +206,29 @@ def test_one_namespace_alone(kubectl):
         SYSTEM("rollout", "status", OPERATOR, "--timeout=90s")
 
 
+def quota(kubectl, pods):
+    """Make a ResourceQuota, and wait until it is in force."""
+    kubectl("create", "quota", "full", f"--hard=pods={pods}")
+    kubectl.wait("quota/full", f"jsonpath={{.status.hard.pods}}={pods}")
+
+
 def test_what_only_a_closer_look_tells(kubectl):
     """The operator asks events and ConfigMaps with the rights of its own role, which the condition needs to tell."""
     coded = cluster("coded")
     coded["spec"] |= {"replicas": 1, "code": {"configMap": "tasks"}, "celery": {**coded["spec"]["celery"], "app": "it"}}
     coded["spec"]["resources"] = SMALL
     kubectl.apply(coded)
-    until(lambda: condition(kubectl.get("wc/coded"), "Ready").get("reason") == "CodeNotFound")
-    assert "spec.code.configMap" in condition(kubectl.get("wc/coded"), "Ready")["message"]
+    assert "spec.code.configMap" in kubectl.told("wc/coded", "CodeNotFound")
     kubectl("create", "configmap", "tasks", "--from-literal=it.py=from celery import Celery\napp = Celery('it')\n")
     kubectl.wait("wc/coded", "condition=Ready")
-    kubectl("create", "quota", "full", "--hard=pods=2")
+    quota(kubectl, 2)
     kubectl.apply(cluster())
-    until(lambda: condition(kubectl.get("wc/tasks"), "Ready").get("reason") == "QuotaExceeded")
-    assert "full" in condition(kubectl.get("wc/tasks"), "Ready")["message"]
+    assert "full" in kubectl.told("wc/tasks", "QuotaExceeded")
     kubectl("delete", "quota/full")
     kubectl.wait("wc/tasks", "condition=Ready")
-    kubectl("create", "quota", "full", "--hard=pods=3")
+    quota(kubectl, 3)
     kubectl.apply(job("it", {"command": ["true"]}))
-    until(lambda: condition(kubectl.get("wj/it"), "DriverRunning").get("reason") == "QuotaExceeded")
+    kubectl.told("wj/it", "QuotaExceeded", "DriverRunning")
     kubectl("delete", "quota/full")
     kubectl.wait("wj/it", "condition=Complete")
 

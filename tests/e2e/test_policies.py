@@ -126,6 +126,10 @@ def test_each_port_is_open_to_whom_it_is_for_and_to_nobody_else(kubectl, kept, e
         kubectl.wait(name, "condition=Ready", seconds=240)
     until(lambda: "10" in kubectl("logs", "--selector=trireme.dev/job=driver", check=False).split(), seconds=240)
     sources["operator"] = (Kubectl("trireme-system"), "deployment/trireme-operator")
+    # Monitors and Flower are no part of Ready, and a group with queues of its own rolls what its cluster has.
+    for name in kubectl("get", "deployments,statefulsets", "--output=name").split():
+        kubectl("rollout", "status", name, "--timeout=240s")
+    until(lambda: not [item for item in kubectl.get("pods")["items"] if "deletionTimestamp" in item["metadata"]])
     ports = {}
     for item in kubectl.get("pods", "--selector=app.kubernetes.io/component")["items"]:
         own = item["metadata"]["labels"]

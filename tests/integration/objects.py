@@ -1,5 +1,7 @@
 """Clusters and jobs for tests, and what the API server holds of them."""
 
+from on_cluster import condition
+
 KINDS = "configmaps,services,networkpolicies,poddisruptionbudgets,deployments,statefulsets,jobs,secrets"
 NOWHERE = {"nodeSelector": {"trireme.dev/no-node-has-this": "true"}}
 """Chart values that keep workers from starting, where only objects matter."""
@@ -48,14 +50,6 @@ def cron_job(name="nightly", **spec):
         "metadata": {"name": name},
         "spec": {"schedule": "@daily", "jobTemplate": template, **spec},
     }
-
-
-def condition(item, type_):
-    """Return an object's condition of a type, or an empty one."""
-    for found in item.get("status", {}).get("conditions", []):
-        if found["type"] == type_:
-            return found
-    return {}
 
 
 def reason(kubectl, name, type_="Ready"):

@@ -1,9 +1,9 @@
 """What can't be is refused at admission or told by a condition that names field and fix; good input recovers."""
 
 import pytest
-from objects import NOWHERE, cluster, condition, cron_job, group, job, reason
+from objects import NOWHERE, cluster, cron_job, group, job, reason
 
-from on_cluster import until
+from on_cluster import condition, until
 
 LONG = "n" * 63
 SMALL = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "10m"}}
@@ -11,6 +11,10 @@ SMALL = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "10m"}}
 
 def nested(levels):
     return {"a": nested(levels - 1)} if levels else {}
+
+
+TINY = {"resources": SMALL, "dask": {"scheduler": {"resources": SMALL}}}
+"""A cluster that has room beside those of other tests."""
 
 
 def limits(cpu="1", memory="2Gi"):
@@ -165,8 +169,7 @@ def test_a_field_that_cannot_change_says_so_at_admission(kubectl, before, after,
 )
 def test_told_by_a_condition(kubectl, operator, spec, words):
     kubectl.apply(cluster(name="well"), cluster(**spec))
-    until(lambda: reason(kubectl, "wc/numbers") == "InvalidSpec")
-    message = condition(kubectl.get("wc/numbers"), "Ready")["message"]
+    message = kubectl.told("wc/numbers", "InvalidSpec")
     assert [word for word in words if word not in message] == [], message
     assert kubectl("get", "deployments", "--selector=app.kubernetes.io/instance=numbers", "--output=name") == ""
     # Others are not touched, and good input recovers.
@@ -180,8 +183,7 @@ def test_what_the_api_server_refuses(kubectl, operator):
     """The chart takes it, the API server does not: requests above limits."""
     requests = {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "2"}}
     kubectl.apply(cluster(resources=requests))
-    until(lambda: reason(kubectl, "wc/numbers") == "Invalid")
-    message = condition(kubectl.get("wc/numbers"), "Ready")["message"]
+    message = kubectl.told("wc/numbers", "Invalid")
     assert "Deployment numbers-worker" in message
     assert "must be less than or equal to cpu limit" in message
     kubectl.apply(cluster(resources=limits()))
@@ -192,10 +194,14 @@ def test_what_the_api_server_refuses(kubectl, operator):
 @pytest.mark.parametrize(
     ("values", "expected", "words"),
     [
-        ({"image": "trireme/not-there:1"}, "ImagePullBackOff", ["spec.image", "trireme/not-there:1"]),
-        ({"image": "NOT A NAME"}, "ImagePullBackOff", ["spec.image", "NOT A NAME"]),
+        ({"image": "trireme/not-there:1", **TINY}, "ImagePullBackOff", ["spec.image", "trireme/not-there:1"]),
+        ({"image": "NOT A NAME", **TINY}, "ImagePullBackOff", ["spec.image", "NOT A NAME"]),
         ({"values": {**NOWHERE, "scheduler": NOWHERE}}, "Unschedulable", ["no node takes a pod", "0/2 nodes"]),
-        ({"resources": limits(cpu="900"), "replicas": 1}, "Unschedulable", ["Insufficient cpu", "resources.requests"]),
+        (
+            {**TINY, "resources": limits(cpu="900"), "replicas": 1},
+            "Unschedulable",
+            ["Insufficient cpu", "resources.requests"],
+        ),
         (
             {"engine": "celery", "celery": {"broker": {"existingSecret": "nowhere"}}, "resources": SMALL},
             "CreateContainerConfigError",
@@ -216,8 +222,9 @@ def test_what_the_api_server_refuses(kubectl, operator):
 def test_why_pods_do_not_run(kubectl, operator, values, expected, words):
     spec = {"values": {"imagePullPolicy": "Never"} if "image" in values else {}, "replicas": 1, **values}
     kubectl.apply(cluster(**spec))
-    until(lambda: reason(kubectl, "wc/numbers") == expected, seconds=60)
-    message = condition(kubectl.get("wc/numbers"), "Ready")["message"]
+    # Operator and scheduler start beside the test.
+    until(lambda: reason(kubectl, "wc/numbers") not in (None, "ControlNotReady"), seconds=180)
+    message = kubectl.told("wc/numbers", expected, words=words, seconds=60)
     assert [word for word in words if word not in message] == [], message
 
 
@@ -225,8 +232,8 @@ def test_code_that_is_not_there(kubectl, operator):
     small = {"limits": {"cpu": "1", "memory": "512Mi"}, "requests": {"cpu": "10m"}}
     scheduler = {"scheduler": {"resources": small}}
     kubectl.apply(cluster(code={"configMap": "my-code"}, resources=small, dask=scheduler, values={}))
-    until(lambda: reason(kubectl, "wc/numbers") == "CodeNotFound", seconds=60)
-    message = condition(kubectl.get("wc/numbers"), "Ready")["message"]
+    until(lambda: reason(kubectl, "wc/numbers"))
+    message = kubectl.told("wc/numbers", "CodeNotFound", seconds=60)
     assert message == "spec.code.configMap: there is no ConfigMap my-code in this namespace: create it"
     kubectl("create", "configmap", "my-code", "--from-literal=mine.py=x = 1")
     # The kubelet tries a mount again within two minutes.
@@ -238,8 +245,8 @@ def test_a_volume_that_is_not_there(kubectl, operator):
     spec = {"replicas": 1, "resources": small, "dask": {"scheduler": {"resources": small}}, "values": {}}
     mounts = [{"name": "keys", "mountPath": "/keys"}]
     kubectl.apply(cluster(volumes=[{"name": "keys", "secret": {"secretName": "nowhere"}}], volumeMounts=mounts, **spec))
-    until(lambda: reason(kubectl, "wc/numbers") == "FailedMount", seconds=90)
-    message = condition(kubectl.get("wc/numbers"), "Ready")["message"]
+    until(lambda: reason(kubectl, "wc/numbers"))
+    message = kubectl.told("wc/numbers", "FailedMount", seconds=90)
     assert 'volume keys can\'t be mounted: secret "nowhere" not found: create it' in message
     claim = {"name": "keys", "persistentVolumeClaim": {"claimName": "nowhere"}}
     kubectl.apply(cluster(volumes=[claim], volumeMounts=mounts, **spec))
@@ -248,18 +255,18 @@ def test_a_volume_that_is_not_there(kubectl, operator):
 
 def test_a_quota_that_is_used_up(kubectl, operator):
     kubectl("create", "quota", "small", "--hard=pods=0")
+    kubectl.wait("quota/small", "jsonpath={.status.hard.pods}=0")
     kubectl.apply(cluster(engine="celery"), cluster(name="numbers-dask"))
     for name in ("numbers", "numbers-dask"):
-        until(lambda name=name: reason(kubectl, f"wc/{name}") == "QuotaExceeded", seconds=30)
-        message = condition(kubectl.get(f"wc/{name}"), "Ready")["message"]
+        until(lambda name=name: reason(kubectl, f"wc/{name}"))
+        message = kubectl.told(f"wc/{name}", "QuotaExceeded", seconds=30)
         assert "exceeded quota: small" in message
         assert "pods=0" in message
 
 
 def test_a_cluster_that_is_not_there(kubectl, operator):
     kubectl.apply(job())
-    until(lambda: reason(kubectl, "wj/mean", "ClusterReady") == "NotFound")
-    message = condition(kubectl.get("wj/mean"), "ClusterReady")["message"]
+    message = kubectl.told("wj/mean", "NotFound", "ClusterReady")
     assert message == "spec.clusterRef.name: there is no WorkerCluster numbers in this namespace: create it"
     kubectl.apply(cluster())
     until(lambda: reason(kubectl, "wj/mean", "ClusterReady") != "NotFound")
@@ -275,5 +282,5 @@ def test_a_cluster_that_goes_while_a_job_waits_for_it(kubectl, operator):
 def test_a_name_that_is_taken(kubectl, operator):
     kubectl.apply(cluster(name="mean"))
     kubectl.apply(job(clusterTemplate={"spec": {"engine": "dask"}}))
-    until(lambda: reason(kubectl, "wj/mean", "ClusterReady") == "NameTaken")
-    assert "delete it, or name this job otherwise" in condition(kubectl.get("wj/mean"), "ClusterReady")["message"]
+    message = kubectl.told("wj/mean", "NameTaken", "ClusterReady")
+    assert "delete it, or name this job otherwise" in message

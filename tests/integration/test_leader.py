@@ -4,7 +4,10 @@ import signal
 
 from objects import children, cluster
 
-from on_cluster import until
+from on_cluster import run, until
+
+PORT = 20801
+"""Below those that the kernel deals out."""
 
 
 def holder(kubectl):
@@ -19,9 +22,12 @@ def uids(kubectl):
 def test_a_killed_leader_is_followed(kubectl, operators):
     one = operators("--identity=one")
     until(lambda: holder(kubectl) == "one")
-    operators("--identity=two")
+    operators("--identity=two", f"--port={PORT}")
     kubectl.apply(cluster(name="before"))
     until(lambda: len(children(kubectl)) == 7)
+    # The time until it follows is not that of its start.
+    answers = ("curl", "--silent", "--fail", "--noproxy", "*", f"http://127.0.0.1:{PORT}/readyz")
+    until(lambda: run(*answers, check=False).returncode == 0)
     made = uids(kubectl)
     one.send_signal(signal.SIGKILL)
     kubectl.apply(cluster(name="after"))

@@ -1,15 +1,18 @@
 """Objects follow the spec: made, changed, put back, pruned, collected."""
 
 import pytest
-from objects import children, cluster, condition, job, reason, state
+from objects import NOWHERE, children, cluster, job, reason, state
 
-from on_cluster import until
+from on_cluster import condition, until
 
 ENGINES = ("dask", "spark", "celery")
 
 
 def made(kubectl, name="numbers"):
     """Wait until a cluster's current generation was reconciled; return the cluster."""
+
+    # The operator starts beside the test.
+    until(lambda: kubectl.get(f"wc/{name}").get("status"))
 
     def found():
         item = kubectl.get(f"wc/{name}")
@@ -120,7 +123,7 @@ def test_what_is_no_longer_rendered_is_pruned(kubectl, operator):
     kubectl.apply(cluster(engine="celery"))
     made(kubectl)
     until(lambda: "StatefulSet/numbers-broker" in state(kubectl))
-    kubectl.apply(cluster(engine="celery", values={"broker": {"url": "redis://elsewhere:6379/0"}}))
+    kubectl.apply(cluster(engine="celery", values={**NOWHERE, "broker": {"url": "redis://elsewhere:6379/0"}}))
     until(lambda: not {"StatefulSet/numbers-broker", "Service/numbers-broker"} & state(kubectl).keys())
     assert "Deployment/numbers-worker" in state(kubectl)
 
@@ -173,7 +176,9 @@ def test_deleting_needs_no_operator_and_is_not_held_up_by_one(kubectl, operated,
         until(lambda: not children(kubectl), seconds=60)
 
     with operated():
-        kubectl.apply(cluster(engine="celery"), job(driver={"command": ["true"]}))
+        # Without a claim, which is nothing to the operator and delays a namespace's end.
+        values = {**NOWHERE, "broker": {**NOWHERE, "persistence": {"enabled": False}}}
+        kubectl.apply(cluster(engine="celery", values=values), job(driver={"command": ["true"]}))
         made(kubectl)
         until(lambda: len(state(kubectl)) == 8)
         if operator_runs:

@@ -13,6 +13,7 @@ import os  # noqa: E402
 import threading  # noqa: E402
 import time  # noqa: E402
 import uuid  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import trireme_anew  # noqa: E402
@@ -207,10 +208,21 @@ def publish(sender: Consumer) -> None:
     publisher.start()
 
 
-def end_if_refused(error: Exception, _seconds: float) -> None:
-    """Raise what connecting to the broker raised where trying again is of no use: a password is read at the start."""
-    if refuses(error):
-        raise error
+def hear_of(broker: str) -> Callable[[Exception, float], None]:
+    """Return what hears why a broker can't be connected to: it tells each reason once.
+
+    It raises the reason where trying again is of no use, as when a password is refused: that is read at the start.
+    """
+    told = set[str]()
+
+    def hear(error: Exception, _seconds: float) -> None:
+        if refuses(error):
+            raise error
+        if str(error) not in told:
+            told.add(str(error))
+            logger.warning("Cannot connect to %s: %s. Trying again until it answers.", broker, error)
+
+    return hear
 
 
 def main() -> int:
@@ -232,7 +244,7 @@ def main() -> int:
     # Celery would wait for its broker by itself, but for seconds longer after each attempt.
     with app.connection_for_read() as connection:
         connection.ensure_connection(
-            end_if_refused,
+            hear_of(connection.as_uri()),
             interval_start=CONNECT_RETRY_SECONDS,
             interval_step=0,
             interval_max=CONNECT_RETRY_SECONDS,

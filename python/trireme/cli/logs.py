@@ -123,6 +123,7 @@ def _pods(kube: Any, name: str, job: Any) -> list[dict[str, Any]]:
 
 def together(kube: Any, pods: list[dict[str, Any]], query: dict[str, str]) -> list[tuple[str, str]]:
     """Return pods' lines in the order in which they were printed; `query` is the API's, of which of them."""
+    from trireme.client.kube import NotFound
     from trireme.client.logs import Moment, containers, stamped
     from trireme.errors import TriremeError
 
@@ -135,6 +136,9 @@ def together(kube: Any, pods: list[dict[str, Any]], query: dict[str, str]) -> li
                 stamp, text = stamped(line)
                 moment = stamp or moment
                 found.append((moment, name, text))
+        except NotFound:
+            # Gone since it was listed.
+            continue
         except TriremeError as error:
             # One that has not begun has said nothing.
             if "waiting to start" not in str(error):

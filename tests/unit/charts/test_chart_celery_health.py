@@ -142,14 +142,19 @@ def test_a_broker_that_refuses_the_password_answers(
         assert answers(tmp_path, url, monkeypatch)
 
 
-def test_a_worker_whose_password_is_refused_does_not_start() -> None:
+def test_a_worker_whose_password_is_refused_does_not_start(caplog: pytest.LogCaptureFixture) -> None:
     """Rather than wait without a word: what it says last becomes the reason that the cluster is not Ready."""
     with refusing("WRONGPASS invalid username-password pair or user is disabled.") as url:
         connection = celery.Celery(broker=url, set_as_current=False).connection_for_read()
         with pytest.raises(OperationalError, match="invalid username-password pair"):
-            connection.ensure_connection(trireme_worker.end_if_refused)
-    # One that is away is waited for.
-    trireme_worker.end_if_refused(ConnectionRefusedError(), 0.2)
+            connection.ensure_connection(trireme_worker.hear_of(connection.as_uri()))
+    assert caplog.messages == []
+    # One that is away is waited for, and each reason is told once.
+    hear = trireme_worker.hear_of("redis://queue:6379/0")
+    for reason in ("refused", "refused", "no such host", "refused"):
+        hear(ConnectionRefusedError(reason), 0.2)
+    told = "Cannot connect to redis://queue:6379/0: {}. Trying again until it answers."
+    assert caplog.messages == [told.format("refused"), told.format("no such host")]
 
 
 @pytest.mark.parametrize(("error", "is_refused"), [(AccessRefused(), True), (OSError(), False), (NotFound(), False)])

@@ -61,6 +61,7 @@ def heard() -> Held:
 @pytest.fixture(autouse=True)
 def _all_are_heard_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trireme_monitor, "HEARD_SECONDS", 0)
+    monkeypatch.setattr(trireme_monitor, "ANSWER_SECONDS", LIMIT)
 
 
 class TestQueues:

@@ -48,7 +48,8 @@ def cluster(nthreads: list[Any], **config: Any) -> Callable[[Any], Any]:
         nthreads=nthreads,
         client=True,
         scheduler_kwargs={"preload": [str(SCRIPT)], "dashboard_address": "127.0.0.1:0", "dashboard": False},
-        worker_kwargs={"memory_limit": LIMIT},
+        # No heartbeat, which tells how long tasks have run, while a test counts with what it set.
+        worker_kwargs={"memory_limit": LIMIT, "heartbeat_interval": "1h"},
         config={
             "distributed.scheduler.default-task-durations": DURATIONS,
             # Workers count the memory of this process as theirs.
@@ -475,7 +476,7 @@ def started(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[su
     environment = {**os.environ, "DASK_CONFIG": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, str(SCRIPT), "--host=127.0.0.1", "--port=0", "--dashboard-address=127.0.0.1:0"]
     with subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE) as process:
-        last = threading.Timer(30, process.kill)
+        last = threading.Timer(120, process.kill)
         last.start()
         try:
             assert process.stdout

@@ -116,6 +116,7 @@ def test_running_tasks_are_waited_for(tmp_path: Path) -> None:
     async def check(client: Client, scheduler: Scheduler) -> None:
         with Process(scheduler, tmp_path / "told", 60) as process:
             future = client.submit(blocked, 1)
+            await client.wait_for_workers(1)
             await async_poll_for(lambda: any(ws.processing for ws in scheduler.workers.values()), 30)
             ours = next(iter(scheduler.workers.values()))
             stays = await Worker(scheduler.address)
@@ -136,6 +137,7 @@ def test_what_does_not_end_in_time_is_told(tmp_path: Path) -> None:
     async def check(client: Client, scheduler: Scheduler) -> None:
         with Process(scheduler, tmp_path / "told", 2) as process:
             future = client.submit(blocked, 1)
+            await client.wait_for_workers(1)
             await async_poll_for(lambda: any(ws.processing for ws in scheduler.workers.values()), 30)
             stays = await Worker(scheduler.address)
             await process.drain()
@@ -216,6 +218,7 @@ def test_term_while_it_closes_does_not_hold_it_up(tmp_path: Path) -> None:
     async def check(client: Client, scheduler: Scheduler) -> None:
         with Process(scheduler, tmp_path / "told", 60) as process:
             future = client.submit(stuck, 1)
+            await client.wait_for_workers(1)
             await async_poll_for(lambda: any(ws.processing for ws in scheduler.workers.values()), 30)
             await scheduler.close()
             await async_poll_for(lambda: "Closing within" in process.log.read_text(), 10)

@@ -48,7 +48,7 @@ def start(scheduler: Scheduler, folder: Path, *more: str, **environment: str) ->
 
 
 @pytest.mark.parametrize(("more", "own"), [([], {"GPU": 1}), (["--resources=SSD=2 A=3"], {"SSD": 2, "A": 3})])
-@gen_cluster(client=True, nthreads=[])
+@gen_cluster(client=True, nthreads=[], timeout=90)
 async def test_a_worker_offers_its_node(
     client: Client, scheduler: Scheduler, tmp_path: Path, more: list[str], own: dict[str, float]
 ) -> None:
@@ -65,7 +65,7 @@ async def test_a_worker_offers_its_node(
         worker.kill()
 
 
-@gen_cluster(client=True, nthreads=[], config={"distributed.scheduler.allowed-failures": 0})
+@gen_cluster(client=True, nthreads=[], timeout=90, config={"distributed.scheduler.allowed-failures": 0})
 async def test_a_worker_ends_at_the_threshold(client: Client, scheduler: Scheduler, tmp_path: Path) -> None:
     worker = start(scheduler, tmp_path)
 

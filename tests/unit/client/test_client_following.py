@@ -552,6 +552,10 @@ def test_logs_of_what_has_labels(server, monkeypatch, capsys):
         assert [(query["tailLines"], query["sinceSeconds"]) for query in queries] == [("3", "90")] * 2
         selected = [query["labelSelector"] for _, path, query, _ in server.asked if path in (jobs, CLUSTERS)]
         assert selected == ["team=a"] * 2
+    # One that went after it was listed takes nothing from the others.
+    server.refuse("GET", f"{PODS}/mean-driver-1/log", 404, 'pods "mean-driver-1" not found', "NotFound")
+    assert main.run(words) == 0
+    assert capsys.readouterr().out == "sums-driver-1 sums\n"
     server.say("GET", jobs, {"items": []})
     assert main.run(words) == 1
     assert "there is neither a job nor a cluster with labels team=a in namespace team" in capsys.readouterr().err
