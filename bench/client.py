@@ -20,11 +20,16 @@ SAMPLES = {"celery": "celery-add", "dask": "dask-mean", "spark": "spark-average-
 
 
 def measured(command: list[str], runs: int) -> tuple[float, float]:
-    """Run a command often; return the medians of its seconds and of its CPU seconds."""
+    """Run a command often; return the medians of its seconds and of its CPU seconds.
+
+    As with what pip installs, bytecode is there: one run before may write it.
+    """
     seconds, cpu = [], []
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run(command, cwd=TOP, check=True, capture_output=True, env=env)
     for _ in range(runs):
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        subprocess.run(command, cwd=TOP, check=True, capture_output=True)
+        subprocess.run(command, cwd=TOP, check=True, capture_output=True, env=env)
         seconds.append(time.monotonic() - start)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)

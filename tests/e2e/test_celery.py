@@ -94,6 +94,29 @@ with app.connection_for_read() as connection:
 """
 
 
+# Nobody consumes what fills the broker's memory; meanwhile others are run.
+FULL = """
+from kombu.exceptions import OperationalError
+from tasks import app, note
+
+waiting = [note.delay(f"meanwhile-{number}", 1) for number in range(20)]
+sent, refused = 0, ""
+while not refused:
+    try:
+        note.apply_async([sent, "x" * 10**6], queue="full", retry=False)
+        sent += 1
+    except OperationalError as error:
+        refused = str(error)
+print(refused)
+with app.connection_for_write() as connection:
+    client = connection.default_channel.client
+    print([result.get(timeout=120) for result in waiting] == [None] * 20)
+    print(sent > 100, client.llen("full") == sent)
+    client.delete("full")
+print(note.delay("again").get(timeout=60))
+"""
+
+
 def cluster(name, **celery):
     spec = {
         "engine": "celery",
@@ -285,6 +308,16 @@ def test_a_broker_that_is_started_again_under_load_loses_nothing(kubectl, broker
     # The workers have waited for it.
     pods = kubectl.get("pods", workers)["items"]
     assert [one["restartCount"] for pod in pods for one in pod["status"]["containerStatuses"]] == [0] * len(pods)
+
+
+def test_a_broker_that_is_full_refuses_tasks_and_no_worker(kubectl):
+    """None is forgotten, those that are there are run, and there is room again."""
+    kubectl.wait("wc/on-redis", "condition=Ready", seconds=240)
+    all_workers(kubectl, "on-redis")
+    kubectl.apply(job("full", "on-redis", FULL))
+    refused, results, counted, again = output(kubectl, "full").splitlines()
+    assert "command not allowed when used memory > 'maxmemory'" in refused
+    assert (results, counted, again) == ("True", "True True", "None")
 
 
 def test_a_task_that_meets_many_workers_that_leave_is_not_put_aside(kubectl):

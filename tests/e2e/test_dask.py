@@ -67,6 +67,29 @@ def test_processes_against_threads(kubectl):
     assert kubectl.get("wj/kept")["status"]["output"].splitlines()[-1] == "8 results by 8 runs"
 
 
+def test_a_worker_ends_at_the_threshold_rather_than_be_killed(kubectl):
+    """The kernel leaves no word; the worker itself says what it took, and of how much."""
+    config = {"worker": {"memory": {"terminate": 0.85}}, "scheduler": {"allowed-failures": 0}}
+    dask = {"config": {"distributed": config}, "scheduler": {"resources": SMALL}}
+    cluster = {"spec": {"engine": "dask", "replicas": 1, "resources": SMALL, "dask": dask}}
+    spec = {"clusterTemplate": cluster, "driver": {"resources": SMALL, "script": GREEDY}}
+    kubectl.apply({**KEPT, "spec": spec})
+
+    def ended():
+        pods = kubectl.get("pods", "--selector=app.kubernetes.io/component=worker")["items"]
+        states = [one["lastState"] for pod in pods for one in pod["status"].get("containerStatuses", [])]
+        return [state["terminated"] for state in states if "terminated" in state]
+
+    [found] = until(ended, seconds=180)
+    assert (found["reason"], found["exitCode"]) == ("Error", 1)
+    limit = 2**29 * 9 // 10
+    assert re.fullmatch(
+        rf"used \d+ bytes: beyond distributed\.worker\.memory\.terminate, 0\.85 of {limit}", found["message"]
+    )
+    kubectl.wait("wj/kept", "condition=Complete")
+    assert kubectl.get("wj/kept")["status"]["output"].splitlines()[-1] == "KilledWorker"
+
+
 def test_a_report_outlives_its_job(kubectl, tmp_path):
     (script,) = snippets("docs/dask.md", "Dashboard, metrics, reports", "sh")
     reader = Reader(tmp_path, kubectl)
@@ -106,6 +129,21 @@ with Client() as client:
     while processes():
         time.sleep(0.1)  # between two questions: a worker tells nobody that it has gone
     print(len(client.gather([*held, *running])), "results by", runs.qsize(), "runs")
+"""
+# More than the threshold leaves, and less than the pod's limit.
+GREEDY = """
+from distributed import Client, KilledWorker
+
+def takes(size):
+    import threading
+    kept = bytearray(size)
+    threading.Event().wait()
+
+with Client() as client:
+    try:
+        client.submit(takes, 340 * 2**20).result()
+    except KilledWorker as error:
+        print(type(error).__name__)
 """
 CONFIG = {
     "distributed": {

@@ -19,11 +19,48 @@ with trireme.Cluster.get(name, context=context, namespace=namespace) as cluster:
 """
 
 
+# A job of a second thread is done before a longer one that began first. Between jobs of which none runs anything, as on
+# one core, Spark prefers the first.
+TURNS = f"""
+import threading, time
+{SESSION}
+context, done = spark.sparkContext, []
+
+def slow(number):
+    time.sleep(0.5)  # this is the work: nothing is waited for
+    return number
+
+def run(name, tasks):
+    context.parallelize(range(tasks), tasks).map(slow).count()
+    done.append(name)
+
+longer = threading.Thread(target=run, args=["longer", 80])
+longer.start()
+tracker = context.statusTracker()
+while not any(tracker.getStageInfo(stage).numActiveTasks for stage in tracker.getActiveStageIds()):
+    time.sleep(0.1)  # between two looks: nothing tells
+run("shorter", 4)
+longer.join()
+print(*done)
+"""
+
+
 @pytest.fixture(scope="module")
 def shared():
     """Lend kubectl in one namespace for all of these tests, so that what one waits for starts while another runs."""
     with namespace("spark", restricted=True) as kubectl:
         yield kubectl
+
+
+def test_jobs_of_one_application_take_turns(shared):
+    """As the cluster's configuration says."""
+    spark = {"config": {"spark.scheduler.mode": "FAIR"}, "master": {"resources": SMALL}}
+    spec = {"engine": "spark", "replicas": 1, "resources": {**SMALL, "limits": {"cpu": "2", "memory": "1536Mi"}}}
+    turns = job("turns", "turns", TURNS)
+    turns["spec"]["clusterTemplate"] = {"spec": {**spec, "spark": spark}}
+    del turns["spec"]["clusterRef"]
+    shared.apply(turns)
+    assert output(shared, "turns")[-1] == "shorter longer"
 
 
 def sample(kubectl, name):

@@ -10,6 +10,8 @@ from typing import Any
 
 from kombu import transport
 from kombu.transport import redis
+from redis import Redis
+from trireme_full import Client
 
 # Messages that were taken when the broker went, before it noted who has them, and from which queue: they are in no list
 # and in no hash. Of this process alone, whose threads may have a connection each.
@@ -60,6 +62,11 @@ class _LargestFirst:
             except BaseException:
                 _taken.append((message, queue))
                 raise
+
+    def _get_client(self) -> Any:
+        found = super()._get_client()  # type: ignore[misc]
+        # One that puts a prefix before keys has to stay that.
+        return Client if found is Redis else found
 
     def _get(self, queue: str) -> Any:
         self.connection.taken_from = queue  # type: ignore[attr-defined]

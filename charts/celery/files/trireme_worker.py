@@ -111,6 +111,7 @@ class Publisher(threading.Thread):
     def run(self) -> None:
         """Tell for as long as the process lives; a broker that is away now is told later."""
         import redis
+        from trireme_full import Client
 
         connection = self._app.connection_for_write()
         watch = self._watch()
@@ -119,7 +120,7 @@ class Publisher(threading.Thread):
                 # By itself kombu would wait half a minute between its attempts.
                 connection.ensure_connection(max_retries=1, interval_start=0)
                 channel = connection.default_channel
-                client = redis.Redis(connection_pool=channel.pool)
+                client = Client(connection_pool=channel.pool)
                 self._publish(connection, client)
                 if watch:
                     watch.look(channel, client)
@@ -134,7 +135,7 @@ class Publisher(threading.Thread):
 
     def _look_after_others(self, client: "redis.Redis") -> None:  # type: ignore[name-defined] # noqa: F821
         """Put back what was lost with workers of other groups, too: those may be gone with their group."""
-        import redis
+        from trireme_full import Client
 
         groups = {"", *(name.decode() for name in client.smembers(GROUPS))} - {GROUP}
         for group in self._others.keys() - groups:
@@ -147,7 +148,7 @@ class Publisher(threading.Thread):
             connection, watch = self._others[group]
             connection.ensure_connection(max_retries=1, interval_start=0)
             channel = connection.default_channel
-            if watch.look(channel, redis.Redis(connection_pool=channel.pool)) and group:
+            if watch.look(channel, Client(connection_pool=channel.pool)) and group:
                 left = f"{channel.global_keyprefix}{channel.unacked_key}"
                 workers = f"{PREFIX}{group}-worker-"
                 # In this order: a worker that has gone takes nothing more, and a new one tells of its group again.
@@ -231,8 +232,10 @@ def main() -> int:
     trireme_holdings.tell()
     # Celery itself brings no redis-py: an image for RabbitMQ need not have it.
     if importlib.util.find_spec("redis"):
+        import trireme_full
         import trireme_priorities
 
+        trireme_full.keep_results()
         trireme_priorities.count_upwards()
     if KEEP_FAILURES:
         trireme_dead.keep_failures()

@@ -95,7 +95,7 @@ def test_a_group_without_workers_is_forgotten_once_they_left_nothing(monkeypatch
 
     looks = True
     watch = SimpleNamespace(look=lambda *_: looks)
-    monkeypatch.setattr("redis.Redis", lambda connection_pool: connection_pool)
+    monkeypatch.setattr("trireme_full.Client", lambda connection_pool: connection_pool)
     monkeypatch.setattr(trireme_worker.Publisher, "_watch", lambda _: watch)
     conf = SimpleNamespace(broker_transport_options={})
     app = SimpleNamespace(connection_for_write=connection_for_write, conf=conf)
