@@ -6,7 +6,7 @@ It prints, as JSON: `asked` pieces of work, how many were `done`, how many finis
 
 import json
 
-from on_cluster import until
+from on_cluster import condition, until
 
 WORKER = {"limits": {"cpu": "1", "memory": "640Mi"}, "requests": {"cpu": "20m", "memory": "128Mi"}}
 LARGE = {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "20m", "memory": "256Mi"}}
@@ -174,13 +174,7 @@ class Load:
 
         def question():
             pods = self.workers().values()
-            ready = [
-                pod
-                for pod in pods
-                if any(
-                    one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", [])
-                )
-            ]
+            ready = [pod for pod in pods if condition(pod, "Ready").get("status") == "True"]
             return len(ready) == len(pods) == workers and not self.leaving()
 
         until(question, seconds=seconds)

@@ -5,7 +5,7 @@ import json
 import pytest
 from brokers import ELSEWHERE, authority
 
-from on_cluster import until
+from on_cluster import condition, until
 
 WORKER = {"limits": {"cpu": "1", "memory": "512Mi"}, "requests": {"cpu": "20m"}}
 TASKS = """
@@ -53,8 +53,7 @@ def job(script):
 
 
 def active(kubectl):
-    conditions = kubectl.get("wc/it").get("status", {}).get("conditions", [])
-    return next((one for one in conditions if one["type"] == "AutoscalingActive"), {"status": "", "message": ""})
+    return condition(kubectl.get("wc/it"), "AutoscalingActive")
 
 
 @pytest.fixture

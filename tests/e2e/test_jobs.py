@@ -290,18 +290,11 @@ def test_a_limit_range_is_told_by_the_field_that_it_is_about(kubectl):
         resource("WorkerCluster", "large", {"engine": "dask", "replicas": 1, "resources": SMALL}),
         job("it", {"command": ["true"]}),
     )
-
-    def told(name, type_, field):
-        def question():
-            found = condition(kubectl.get(name), type_)
-            return found.get("reason") == "LimitRangeViolated" and field in found["message"]
-
-        until(question)
-
-    told("wc/large", "Ready", "spec.dask.scheduler.resources")
-    told("wc/large", "Progressing", "change spec.resources")
+    violated = "LimitRangeViolated"
+    kubectl.told("wc/large", violated, "Ready", ["spec.dask.scheduler.resources"])
+    kubectl.told("wc/large", violated, "Progressing", ["change spec.resources"])
     kubectl.wait("wc/tasks", "condition=Ready", seconds=180)
-    told("wj/it", "DriverRunning", "spec.driver.resources")
+    kubectl.told("wj/it", violated, "DriverRunning", ["spec.driver.resources"])
 
 
 def test_a_job_by_schedule(kubectl):

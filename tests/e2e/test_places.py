@@ -38,7 +38,7 @@ USES = {
 # It is entered before workers are there, whose start is not what the time of a task is for.
 WORKER = """
     while not cluster.refresh().item.get("status", {}).get("readyReplicas"):
-        time.sleep(0.5)
+        time.sleep(0.5)  # between two looks
 """
 UV = TOP / "lab" / "uv.sh"
 # Unpacks an archive that comes on standard input.

@@ -118,10 +118,10 @@ def outcome(kubectl, *names):
 
 def judged(kubectl):
     """Tell whether all pods that are to come are there, and the scheduler has found a node, or none, for each."""
-    pods = kubectl.get("pods")["items"]
-    return all(map(_has_pods, kubectl.get("deployments,statefulsets,jobs")["items"])) and all(
-        condition(pod, "PodScheduled") for pod in pods
-    )
+    if not all(map(_has_pods, kubectl.get("deployments,statefulsets,jobs")["items"])):
+        return False
+    # Looked at after those that make them.
+    return all(condition(pod, "PodScheduled") for pod in kubectl.get("pods")["items"])
 
 
 def _has_pods(item):

@@ -270,7 +270,7 @@ class Monitor(ThreadingHTTPServer):
             left = end - time.monotonic()
             if left <= 0 or found["waiting"] or found["unacknowledged"] or any(found["held"].values()):
                 return found
-            time.sleep(min(left, LOOK_SECONDS))  # brokers do not tell when tasks come
+            time.sleep(min(left, LOOK_SECONDS))  # RabbitMQ never tells when tasks come, and Redis only if set up
 
 
 class Answer(BaseHTTPRequestHandler):
