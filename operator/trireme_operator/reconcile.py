@@ -317,6 +317,7 @@ class Reconciler:
             workers=self._store.get(cluster_plan.worker_key(cluster)) if cluster else None,
             driver=driver,
             pods=pods,
+            failed=self._store.failed(driver) if driver else (),
             output=output,
             log=log if log and log != output else None,
             trouble=trouble,

@@ -7,6 +7,7 @@ from typing import TypeVar
 from trireme_operator.api import (
     CRON_LABEL,
     GROUP_LABEL,
+    JOB,
     JOB_LABEL,
     LABEL_INSTANCE,
     POD,
@@ -22,6 +23,9 @@ from trireme_operator.api import (
     key_of,
 )
 
+# So many are told in a job's status.
+_MOST_FAILED = 10
+
 
 class Store:
     """Objects by key, with the look-ups that reconciling needs."""
@@ -30,6 +34,7 @@ class Store:
         self._objects: dict[str, dict[Key, Object]] = defaultdict(dict)
         self._by_owner: dict[str, set[Key]] = defaultdict(set)
         self._pods: dict[tuple[str, str], set[Key]] = defaultdict(set)
+        self._failed: dict[str, list[Object]] = {}
 
     def get(self, key: Key) -> Object | None:
         """Return what was last seen under a key."""
@@ -38,7 +43,7 @@ class Store:
     def put(self, item: Object) -> None:
         """Take in an object that was seen, in place of what was seen before."""
         key = key_of(item)
-        self.remove(key)
+        self._take_out(key)
         self._objects[key.kind][key] = item
         for owner in _owners(item):
             self._by_owner[owner].add(key)
@@ -46,14 +51,26 @@ class Store:
             self._pods[_instance(item)].add(key)
 
     def remove(self, key: Key) -> None:
-        """Forget an object that is gone."""
-        old = self._objects[key.kind].pop(key, None)
+        """Forget an object that is gone, but for what `failed` tells."""
+        old = self._take_out(key)
         if old is None:
             return
+        self._failed.pop(old["metadata"].get("uid", ""), None)
+        if key.kind == POD.kind and old.get("status", {}).get("phase") == "Failed":
+            for owner in old["metadata"].get("ownerReferences", []):
+                found = self.get(Key(JOB.kind, key.namespace, owner["name"])) if owner["kind"] == JOB.kind else None
+                if found and found["metadata"]["uid"] == owner["uid"]:
+                    self._failed[owner["uid"]] = [*self.failed(found), old][-_MOST_FAILED:]
+
+    def _take_out(self, key: Key) -> Object | None:
+        old = self._objects[key.kind].pop(key, None)
+        if old is None:
+            return None
         for owner in _owners(old):
             _discard(self._by_owner, owner, key)
         if key.kind == POD.kind:
             _discard(self._pods, _instance(old), key)
+        return old
 
     def replace(self, kind: str, items: Iterable[Object]) -> set[Key]:
         """Take in a whole list of a kind; return the keys whose objects came, changed or went."""
@@ -74,6 +91,13 @@ class Store:
     def pods(self, namespace: str, cluster: str) -> list[Object]:
         """Return the pods of a cluster and its drivers."""
         return [self._objects[key.kind][key] for key in sorted(self._pods.get((namespace, cluster), ()))]
+
+    def failed(self, job: Object) -> list[Object]:
+        """Return the pods of a batch/v1 Job that failed and are gone, in the order in which they went; the last ones.
+
+        What Kubernetes ends for others' sake it deletes as well, a second later, and nothing else tells of it then.
+        """
+        return self._failed.get(job["metadata"]["uid"], [])
 
     def groups(self, namespace: str, cluster: str) -> list[Object]:
         """Return the groups of a cluster, by name, but for those that are about to go."""

@@ -184,6 +184,9 @@ def _suspended(job: Object, pod: Object) -> bool:
     resumed = find(job, "Suspended")
     if resumed is None:
         return False
+    if resumed["status"] == "True":
+        # It is about to be resumed: no driver has begun since.
+        return True
     grace = timedelta(seconds=pod["metadata"].get("deletionGracePeriodSeconds", 0))
     return moment(pod["metadata"]["deletionTimestamp"]) - grace <= moment(resumed["lastTransitionTime"])
 

@@ -46,6 +46,7 @@ class Observed:
         workers: the Deployment of that cluster's workers, which know how to reach the engine.
         driver: its batch/v1 Job, if it is there.
         pods: its driver's pods, oldest first.
+        failed: those of before that failed and are gone, oldest first.
         output: the last lines of the last pod that ended; None if nobody asked for them.
         log: more of them, if there are more.
         trouble: what a closer look found, where no pod's status tells.
@@ -57,6 +58,7 @@ class Observed:
     workers: Object | None = None
     driver: Object | None = None
     pods: Sequence[Object] = ()
+    failed: Sequence[Object] = ()
     output: str | None = None
     log: str | None = None
     trouble: Trouble | None = None
@@ -453,7 +455,7 @@ def status(job: Object, observed: Observed, now: datetime, refusal: Trouble | No
     start = before.get("startTime") or counts.get("startTime")
     if start:
         found["startTime"] = start
-    new = attempts.failures(job, observed.pods, stamp, observed.forgetting)
+    new = attempts.failures(job, [*observed.failed, *observed.pods], stamp, observed.forgetting)
     failures = [*before.get("failures", []), *new]
     # What was not their program's fault is not among those that the Job counts.
     disruptions = before.get("disruptions", 0) + sum(not one["counted"] for one in new)

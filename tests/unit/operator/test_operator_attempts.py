@@ -283,6 +283,16 @@ def test_a_driver_that_was_suspended_has_not_failed(
     assert bool(found.get("failures")) is told
 
 
+def test_a_driver_that_went_with_a_suspension_has_not_failed_when_its_job_is_resumed() -> None:
+    """Kubernetes may have deleted it a second after its job was told to be suspended."""
+    item = job(status={"conditions": [condition("Suspended", "True", since=stamp(-60))]})
+    gone = pod(code=143, deleted=stamp(-28))
+    found = status(item, Observed(READY, driver=batch_job(suspend=True), failed=[gone]), NOW)
+    assert "failures" not in found
+    after = status({**item, "status": found}, Observed(READY, driver=batch_job(active=1), failed=[gone]), later(9))
+    assert "failures" not in after
+
+
 def test_a_disruption_of_a_driver_that_is_suspended_is_told() -> None:
     seen = Observed(READY, driver=batch_job(suspend=True), pods=[pod(conditions=[disrupted()], deleted=STAMP)])
     assert status(job(suspend=True), seen, NOW)["disruptions"] == 1

@@ -628,6 +628,28 @@ def test_a_drivers_volume_that_can_not_be_mounted_is_told() -> None:
     assert reason(twin, MEAN, "DriverRunning") == ("False", "FailedMount")
 
 
+def test_a_driver_that_was_evicted_and_is_gone_at_the_next_look_is_told() -> None:
+    twin = settled(cluster(replicas=1))
+    twin.put(fresh(job(driver=COMMAND)))
+    reconcile(twin, MEAN)
+    pod = starting_pod("mean-driver-1", "driver", **{"trireme.dev/job": "mean"})
+    owner = {"kind": "Job", "name": DRIVER.name, "uid": twin.objects[DRIVER]["metadata"]["uid"]}
+    pod = {**pod, "metadata": {**pod["metadata"], "ownerReferences": [owner]}}
+    twin.put(pod)
+    reconcile(twin, MEAN)
+    evicted = condition("DisruptionTarget", "True", "EvictionByEvictionAPI")
+    twin.put({**pod, "status": {"phase": "Failed", "conditions": [evicted]}})
+    twin.remove(key_of(pod))
+    reconcile(twin, MEAN)
+    status = twin.objects[MEAN]["status"]
+    assert status["disruptions"] == 1
+    (failure,) = status["failures"]
+    assert (failure["pod"], failure["reason"], failure["counted"]) == ("mean-driver-1", "EvictionByEvictionAPI", False)
+    for _ in range(2):
+        reconcile(twin, MEAN)
+        assert [twin.objects[MEAN]["status"][name] for name in ("failures", "disruptions")] == [[failure], 1]
+
+
 def reason(twin: Twin, key: Key, type_: str) -> tuple[str, str]:
     found = conditions(twin.objects[key]["status"])[type_]
     return found["status"], found["reason"]

@@ -23,6 +23,7 @@ def names(items: list[Object]) -> list[str]:
     return [item["metadata"]["name"] for item in items]
 
 
+BATCH_JOB = {"apiVersion": "batch/v1", "kind": "Job"}
 ONE, OTHER = cluster(name="one"), cluster(name="other")
 
 
@@ -83,6 +84,42 @@ def test_an_index_of_many_that_went_keeps_nothing() -> None:
     store.put(config_map("a", owner=ONE))
     store.remove(key("ConfigMap", "a"))
     assert store._by_owner == {}
+
+
+def test_pods_of_a_job_that_failed_are_told_after_they_went() -> None:
+    """Kubernetes deletes what it ends for others' sake: a second later nothing else would tell of it."""
+    item = owned({**BATCH_JOB, "metadata": {"name": "mean-driver"}}, job())
+    others = owned({**BATCH_JOB, "metadata": {"name": "other-driver"}}, job("other"))
+
+    def went(name: str, phase: str, owner: Object = item, by_list: bool = False) -> None:
+        store.put(owned({"kind": "Pod", "metadata": {"name": name}, "status": {"phase": "Running"}}, owner))
+        store.put(owned({"kind": "Pod", "metadata": {"name": name}, "status": {"phase": phase}}, owner))
+        if by_list:
+            store.replace("Pod", [])
+        else:
+            store.remove(key("Pod", name))
+
+    store = Store()
+    store.put(item)
+    went("a", "Failed")
+    went("b", "Succeeded")
+    went("c", "Running")
+    # Whose Job is not known, is nobody's; a ReplicaSet's is no driver.
+    went("d", "Failed", others)
+    went("e", "Failed", {**item, "kind": "ReplicaSet"})
+    went("f", "Failed", by_list=True)
+    assert names(store.failed(item)) == ["a", "f"]
+    assert store.failed(others) == []
+    # A change of the Job is not its end, but another Job of its name is another one.
+    store.put({**item, "status": {"active": 1}})
+    assert names(store.failed(item)) == ["a", "f"]
+    assert store.failed({**item, "metadata": {**item["metadata"], "uid": "another"}}) == []
+    for number in range(12):
+        went(f"g{number}", "Failed")
+    assert names(store.failed(item)) == [f"g{number}" for number in range(2, 12)]
+    store.remove(key_of(item))
+    went("h", "Failed")
+    assert (store.failed(item), store._failed) == ([], {})
 
 
 @pytest.mark.parametrize(
