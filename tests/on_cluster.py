@@ -67,7 +67,15 @@ class Kubectl:
         return json.loads(self("get", *arguments, "--output=json"))
 
     def wait(self, what, condition, seconds=120):
-        self("wait", what, f"--for={condition}", f"--timeout={seconds}s", seconds=seconds + 10)
+        """Wait for a condition; a failure shows how the object stands, and a job's also what its driver printed."""
+        try:
+            self("wait", what, f"--for={condition}", f"--timeout={seconds}s", seconds=seconds + 10)
+        except AssertionError as error:
+            told = self("describe", what, check=False)
+            kind, _, name = what.partition("/")
+            if kind == "wj":
+                told += self("logs", f"job/{name}-driver", "--tail=60", check=False)
+            raise AssertionError(f"{error}\n{told}") from error
 
     def told(self, what, reason, type_="Ready", words=(), seconds=60):
         """Wait until a condition has a reason, and words in its message, and return the message as it was read then."""

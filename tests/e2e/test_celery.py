@@ -94,6 +94,41 @@ with app.connection_for_read() as connection:
 """
 
 
+# Most workers that are told to leave have given their processes a task then of which they have not heard yet.
+SHORT = """
+import os, subprocess, sys, time
+from collections import Counter
+from pathlib import Path
+
+RAN, ALL = Path("/tmp/ran"), 1000
+RAN.touch()
+Path("/tmp/brief.py").write_text('''
+from tasks import app
+
+@app.task
+def brief(number):
+    with open("/tmp/ran", "a") as file:
+        file.write(f"{number} ")
+''')
+sys.path.append("/tmp")
+from brief import brief
+
+for number in range(ALL):
+    brief.apply_async([number], queue="short")
+worker = [sys.executable, "/opt/trireme/scripts/trireme_worker.py", "brief", "--queues=short", "--concurrency=2",
+          "--without-gossip", "--without-mingle"]
+env = {**os.environ, "PYTHONPATH": os.environ["PYTHONPATH"] + ":/tmp", "TRIREME_TERMINATION_LOG": "/tmp/told"}
+said = ""
+for leaves_after in (50, 100, 150, 200, ALL):
+    with subprocess.Popen(worker, env=env, stdout=subprocess.PIPE, text=True) as process:
+        while len(set(RAN.read_text().split())) < leaves_after:
+            time.sleep(0.01)  # it works
+        process.terminate()
+        said += process.communicate()[0]
+print("at its limit" if "Cold" in said else "in time", max(Counter(RAN.read_text().split()).values()))
+"""
+
+
 # Nobody consumes what fills the broker's memory; meanwhile others are run.
 FULL = """
 from kombu.exceptions import OperationalError
@@ -318,6 +353,12 @@ def test_a_broker_that_is_full_refuses_tasks_and_no_worker(kubectl):
     refused, results, counted, again = output(kubectl, "full").splitlines()
     assert "command not allowed when used memory > 'maxmemory'" in refused
     assert (results, counted, again) == ("True", "True True", "None")
+
+
+def test_workers_that_leave_among_short_tasks_run_none_twice_and_wait_for_nothing(kubectl):
+    kubectl.apply(*(job(f"short-{broker}", broker, SHORT) for broker in BROKERS))
+    for broker in BROKERS:
+        assert output(kubectl, f"short-{broker}").splitlines()[-1] == "in time 1"
 
 
 def test_a_task_that_meets_many_workers_that_leave_is_not_put_aside(kubectl):

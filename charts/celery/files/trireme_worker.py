@@ -17,6 +17,7 @@ from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import trireme_anew  # noqa: E402
+import trireme_begun  # noqa: E402
 import trireme_dead  # noqa: E402
 import trireme_health  # noqa: E402
 import trireme_holdings  # noqa: E402
@@ -229,6 +230,7 @@ def hear_of(broker: str) -> Callable[[Exception, float], None]:
 def main() -> int:
     """Run the worker until it is told to leave."""
     signals.worker_shutting_down.connect(bound_drain)
+    trireme_begun.remember()
     trireme_holdings.tell()
     # Celery itself brings no redis-py: an image for RabbitMQ need not have it.
     if importlib.util.find_spec("redis"):
