@@ -21,6 +21,7 @@ import trireme_begun  # noqa: E402
 import trireme_dead  # noqa: E402
 import trireme_health  # noqa: E402
 import trireme_holdings  # noqa: E402
+import trireme_interrupt  # noqa: E402
 from celery import Celery, signals  # noqa: E402
 from celery.worker import state  # noqa: E402
 from celery.worker.consumer import Consumer  # noqa: E402
@@ -246,6 +247,8 @@ def main() -> int:
     signals.heartbeat_sent.connect(health.beat, weak=False)
     trireme_health.serve(health)
     signals.worker_ready.connect(lambda sender, **_: look_after_what_is_stopped(sender), weak=False)
+    # By then Celery has handlers of its own.
+    signals.worker_ready.connect(lambda **_: trireme_interrupt.wait_until_nothing_is_held(signal.SIGQUIT), weak=False)
     # Celery would wait for its broker by itself, but for seconds longer after each attempt.
     with app.connection_for_read() as connection:
         connection.ensure_connection(
