@@ -1,4 +1,4 @@
-"""What Celery's brokers do: how long urgent tasks wait, and what becomes of tasks when the broker is started again."""
+"""What Celery's brokers do: how long urgent tasks wait, and what becomes of tasks as broker or workers go."""
 
 import argparse
 import json
@@ -17,6 +17,7 @@ WAITING = 1000
 URGENT = 20
 RESTARTS = 3
 SENT = 1000
+LEAVING = 10
 TASKS = """
 import time
 from celery import Celery
@@ -52,6 +53,57 @@ for number in range({SENT}):
     time.sleep(0.03)  # the pace of the load: nothing is waited for
 print({SENT})
 """
+# Workers of the driver's own, of Celery's command and the chart's by turns, are told to leave among short tasks.
+LEAVES = (
+    f"LEAVING = {LEAVING}"
+    + """
+import json, os, subprocess, sys, time
+from collections import Counter
+from pathlib import Path
+
+Path("/tmp/brief.py").write_text('''
+from tasks import app
+
+@app.task
+def brief(kind, number):
+    with open(f"/tmp/{kind}", "a") as file:
+        file.write(f"{number} ")
+''')
+sys.path.append("/tmp")
+from brief import brief
+
+options = ["--concurrency=2", "--without-gossip", "--without-mingle", "--loglevel=ERROR"]
+env = {**os.environ, "PYTHONPATH": os.environ["PYTHONPATH"] + ":/tmp", "TRIREME_TERMINATION_LOG": "/tmp/told"}
+commands = {
+    "celery": [sys.executable, "-m", "celery", "--app=brief", "worker"],
+    "trireme": [sys.executable, "/opt/trireme/scripts/trireme_worker.py", "brief"],
+}
+seconds = {kind: [] for kind in commands}
+most = 100 * LEAVING
+
+def ran(kind):
+    return Path("/tmp", kind).read_text().split()
+
+for kind in commands:
+    Path("/tmp", kind).touch()
+    for number in range(most):
+        brief.apply_async([kind, number], queue=f"brief-{kind}")
+for number in range(LEAVING + 1):
+    for kind, command in commands.items():
+        # The last one runs what is left.
+        wanted = len(set(ran(kind))) + 20 if number < LEAVING else most
+        worker = [*command, *options, f"--queues=brief-{kind}"]
+        with subprocess.Popen(worker, env=env, stdout=subprocess.DEVNULL) as process:
+            while len(set(ran(kind))) < wanted:
+                time.sleep(0.01)  # it works
+            process.terminate()
+            start = time.monotonic()
+            process.wait()
+            seconds[kind].append(time.monotonic() - start)
+twice = {kind: sum(count > 1 for count in Counter(ran(kind)).values()) for kind in commands}
+print(json.dumps({kind: [seconds[kind][:LEAVING], len(set(ran(kind))), twice[kind]] for kind in commands}))
+"""
+)
 RESOURCES = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "50m"}}
 
 
@@ -60,12 +112,13 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     asked = parser.parse_args()
     written = written_by("bench/brokers.py")
-    waves, loads = [], []
+    waves, loads, left = [], [], []
     for broker in BROKERS:
         with namespace() as cluster:
             start(cluster, broker)
             waves += waiting(cluster, broker)
             loads.append(restarts(cluster, broker))
+            left += leaving(cluster, broker)
     lines = [
         "# Celery's brokers",
         "",
@@ -88,6 +141,15 @@ def main() -> None:
         "| broker | sent | done | lost | done twice | s without a broker: median | worker restarts |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         *loads,
+        "",
+        "## Workers leave among short tasks",
+        "",
+        f"{LEAVING} workers of two processes each are told to leave (TERM) once they have run 20 tasks of less than a",
+        "millisecond, and there are others: by turns `celery worker` and the chart's worker, with the same settings.",
+        "",
+        "| broker | worker | s until it has left: median | p95 | max | left within 10 s | tasks | run twice |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *left,
     ]
     text = "\n".join(lines) + "\n"
     asked.results.mkdir(parents=True, exist_ok=True)
@@ -133,6 +195,18 @@ def waiting(cluster: Cluster, broker: str) -> list[str]:
         figures = (statistics.median(seconds), percentile_95(seconds), max(seconds))
         said = "none" if priority == "None" else priority
         lines.append(f"| {broker} | {said} | {' | '.join(f'{figure:.2f}' for figure in figures)} |")
+    return lines
+
+
+def leaving(cluster: Cluster, broker: str) -> list[str]:
+    """Let workers leave among short tasks; return the table's lines."""
+    send(cluster, "leaves", LEAVES)
+    lines = []
+    for kind, (seconds, tasks, twice) in output(cluster, "leaves").items():
+        figures = (statistics.median(seconds), percentile_95(seconds), max(seconds))
+        soon = sum(one < 10 for one in seconds)
+        said = " | ".join(f"{figure:.1f}" for figure in figures)
+        lines.append(f"| {broker} | {kind} | {said} | {soon} of {len(seconds)} | {tasks} | {twice} |")
     return lines
 
 
