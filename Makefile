@@ -117,7 +117,7 @@ bench-client: python3 ## Measure the client package: start-up, a large values fi
 	$(RUN) python bench/client.py
 
 .PHONY: bench-brokers
-bench-brokers: cluster-up ## Measure Celery's priorities and restarts of its brokers: ten minutes; writes bench/results
+bench-brokers: cluster-up ## Measure Celery's priorities, restarts of its brokers and workers that leave: a quarter of an hour; writes bench/results
 	$(RUN) python bench/brokers.py
 
 .PHONY: bench-memory
