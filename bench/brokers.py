@@ -9,7 +9,7 @@ from pathlib import Path
 
 from measuring import written_by
 from reconcile import Object, is_true, kubectl, until
-from work import Cluster, namespace, percentile_95
+from work import Cluster, loads, namespace, percentile_95
 
 BROKERS = ("redis", "rabbitmq")
 NAME = "it"
@@ -53,57 +53,6 @@ for number in range({SENT}):
     time.sleep(0.03)  # the pace of the load: nothing is waited for
 print({SENT})
 """
-# Workers of the driver's own, of Celery's command and the chart's by turns, are told to leave among short tasks.
-LEAVES = (
-    f"LEAVING = {LEAVING}"
-    + """
-import json, os, subprocess, sys, time
-from collections import Counter
-from pathlib import Path
-
-Path("/tmp/brief.py").write_text('''
-from tasks import app
-
-@app.task
-def brief(kind, number):
-    with open(f"/tmp/{kind}", "a") as file:
-        file.write(f"{number} ")
-''')
-sys.path.append("/tmp")
-from brief import brief
-
-options = ["--concurrency=2", "--without-gossip", "--without-mingle", "--loglevel=ERROR"]
-env = {**os.environ, "PYTHONPATH": os.environ["PYTHONPATH"] + ":/tmp", "TRIREME_TERMINATION_LOG": "/tmp/told"}
-commands = {
-    "celery": [sys.executable, "-m", "celery", "--app=brief", "worker"],
-    "trireme": [sys.executable, "/opt/trireme/scripts/trireme_worker.py", "brief"],
-}
-seconds = {kind: [] for kind in commands}
-most = 100 * LEAVING
-
-def ran(kind):
-    return Path("/tmp", kind).read_text().split()
-
-for kind in commands:
-    Path("/tmp", kind).touch()
-    for number in range(most):
-        brief.apply_async([kind, number], queue=f"brief-{kind}")
-for number in range(LEAVING + 1):
-    for kind, command in commands.items():
-        # The last one runs what is left.
-        wanted = len(set(ran(kind))) + 20 if number < LEAVING else most
-        worker = [*command, *options, f"--queues=brief-{kind}"]
-        with subprocess.Popen(worker, env=env, stdout=subprocess.DEVNULL) as process:
-            while len(set(ran(kind))) < wanted:
-                time.sleep(0.01)  # it works
-            process.terminate()
-            start = time.monotonic()
-            process.wait()
-            seconds[kind].append(time.monotonic() - start)
-twice = {kind: sum(count > 1 for count in Counter(ran(kind)).values()) for kind in commands}
-print(json.dumps({kind: [seconds[kind][:LEAVING], len(set(ran(kind))), twice[kind]] for kind in commands}))
-"""
-)
 RESOURCES = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "50m"}}
 
 
@@ -112,12 +61,12 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     asked = parser.parse_args()
     written = written_by("bench/brokers.py")
-    waves, loads, left = [], [], []
+    waves, restarted, left = [], [], []
     for broker in BROKERS:
         with namespace() as cluster:
             start(cluster, broker)
             waves += waiting(cluster, broker)
-            loads.append(restarts(cluster, broker))
+            restarted.append(restarts(cluster, broker))
             left += leaving(cluster, broker)
     lines = [
         "# Celery's brokers",
@@ -140,7 +89,7 @@ def main() -> None:
         "",
         "| broker | sent | done | lost | done twice | s without a broker: median | worker restarts |",
         "| --- | --- | --- | --- | --- | --- | --- |",
-        *loads,
+        *restarted,
         "",
         "## Workers leave among short tasks",
         "",
@@ -200,13 +149,16 @@ def waiting(cluster: Cluster, broker: str) -> list[str]:
 
 def leaving(cluster: Cluster, broker: str) -> list[str]:
     """Let workers leave among short tasks; return the table's lines."""
-    send(cluster, "leaves", LEAVES)
+    send(cluster, "leaves", loads.brief(("celery", "trireme"), LEAVING, 100 * LEAVING))
     lines = []
-    for kind, (seconds, tasks, twice) in output(cluster, "leaves").items():
+    for kind, found in output(cluster, "leaves").items():
+        seconds = found["seconds"]
         figures = (statistics.median(seconds), percentile_95(seconds), max(seconds))
         soon = sum(one < 10 for one in seconds)
         said = " | ".join(f"{figure:.1f}" for figure in figures)
-        lines.append(f"| {broker} | {kind} | {said} | {soon} of {len(seconds)} | {tasks} | {twice} |")
+        lines.append(
+            f"| {broker} | {kind} | {said} | {soon} of {len(seconds)} | {found['done']} | {found['doubled']} |"
+        )
     return lines
 
 

@@ -184,3 +184,71 @@ class Load:
         self.kubectl("exec", f"job/{self.driver}", "--", "touch", "/tmp/stop")
         self.kubectl.wait(f"job/{self.driver}", "condition=Complete", seconds=300)
         return json.loads(self.kubectl("logs", f"job/{self.driver}", "--tail=1"))
+
+
+# Workers of its own, by turns of each kind, are told to leave among tasks of less than a millisecond; a last one ends
+# them all. Most have given their processes a task then of which they have not heard yet that it has begun.
+_BRIEF = """
+import json, os, subprocess, sys, time
+from collections import Counter
+from pathlib import Path
+
+Path("/tmp/brief.py").write_text('''
+from tasks import app
+
+@app.task
+def brief(kind, number):
+    with open(f"/tmp/{kind}", "w") as pipe:
+        print(number, file=pipe)
+''')
+sys.path.append("/tmp")
+from brief import brief
+
+COMMANDS = {
+    "celery": [sys.executable, "-m", "celery", "--app=brief", "worker"],
+    "trireme": [sys.executable, "/opt/trireme/scripts/trireme_worker.py", "brief"],
+}
+OPTIONS = ["--concurrency=2", "--without-gossip", "--without-mingle", "--loglevel=ERROR"]
+ENV = {**os.environ, "PYTHONPATH": os.environ["PYTHONPATH"] + ":/tmp", "TRIREME_TERMINATION_LOG": "/tmp/told"}
+pipes = {}
+ran = {kind: Counter() for kind in KINDS}
+left = {kind: [] for kind in KINDS}
+said = {kind: "" for kind in KINDS}
+for kind in KINDS:
+    os.mkfifo(f"/tmp/{kind}")
+    pipes[kind] = os.fdopen(os.open(f"/tmp/{kind}", os.O_RDWR), "r")
+    for number in range(TASKS):
+        brief.apply_async([kind, number], queue=f"brief-{kind}")
+for number in range(LEAVING + 1):
+    for kind in KINDS:
+        wanted = len(ran[kind]) + 20 if number < LEAVING else TASKS
+        worker = [*COMMANDS[kind], *OPTIONS, f"--queues=brief-{kind}"]
+        with subprocess.Popen(worker, env=ENV, stdout=subprocess.PIPE, text=True) as process:
+            while len(ran[kind]) < wanted:
+                ran[kind][pipes[kind].readline()] += 1
+            process.terminate()
+            start = time.monotonic()
+            said[kind] += process.communicate()[0]
+            left[kind].append(time.monotonic() - start)
+for kind in KINDS:
+    os.write(pipes[kind].fileno(), b"all\\n")
+    ran[kind].update(iter(pipes[kind].readline, "all\\n"))
+print(json.dumps({kind: {
+    "done": len(ran[kind]), "doubled": sum(count > 1 for count in ran[kind].values()),
+    "seconds": left[kind][:LEAVING], "at_limit": said[kind].count("Cold shutdown"),
+} for kind in KINDS}))
+"""
+
+
+def brief(kinds, leaving, tasks):
+    """Return a job's script in which Celery workers leave among short tasks.
+
+    It prints, as JSON by kind: tasks that were `done` and `doubled`, the `seconds` that each worker took to leave, and
+    how many reached the limit of their drain (`at_limit`).
+
+    Args:
+        kinds: of workers: `trireme`, the chart's, or `celery`, by Celery's command.
+        leaving: workers of each kind, without the last one.
+        tasks: for each kind.
+    """
+    return f"KINDS, LEAVING, TASKS = {list(kinds)!r}, {leaving}, {tasks}{_BRIEF}"

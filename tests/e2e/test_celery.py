@@ -1,6 +1,7 @@
 """What Celery clusters promise, by the samples as they stand, and by brokers that go away under load."""
 
 import base64
+import json
 import re
 import signal
 import sys
@@ -10,6 +11,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from loads import brief
 from on_cluster import CONTEXT, TOP, first_line, namespace, started, until
 from pages import missing, snippets
 
@@ -91,41 +93,6 @@ for number in range(4):
         process.stderr.read()
 with app.connection_for_read() as connection:
     print(connection.default_channel.queue_declare("drained", passive=True).message_count)
-"""
-
-
-# Most workers that are told to leave have given their processes a task then of which they have not heard yet.
-SHORT = """
-import os, subprocess, sys, time
-from collections import Counter
-from pathlib import Path
-
-RAN, ALL = Path("/tmp/ran"), 1000
-RAN.touch()
-Path("/tmp/brief.py").write_text('''
-from tasks import app
-
-@app.task
-def brief(number):
-    with open("/tmp/ran", "a") as file:
-        file.write(f"{number} ")
-''')
-sys.path.append("/tmp")
-from brief import brief
-
-for number in range(ALL):
-    brief.apply_async([number], queue="short")
-worker = [sys.executable, "/opt/trireme/scripts/trireme_worker.py", "brief", "--queues=short", "--concurrency=2",
-          "--without-gossip", "--without-mingle"]
-env = {**os.environ, "PYTHONPATH": os.environ["PYTHONPATH"] + ":/tmp", "TRIREME_TERMINATION_LOG": "/tmp/told"}
-said = ""
-for leaves_after in (50, 100, 150, 200, ALL):
-    with subprocess.Popen(worker, env=env, stdout=subprocess.PIPE, text=True) as process:
-        while len(set(RAN.read_text().split())) < leaves_after:
-            time.sleep(0.01)  # it works
-        process.terminate()
-        said += process.communicate()[0]
-print("at its limit" if "Cold" in said else "in time", max(Counter(RAN.read_text().split()).values()))
 """
 
 
@@ -356,9 +323,14 @@ def test_a_broker_that_is_full_refuses_tasks_and_no_worker(kubectl):
 
 
 def test_workers_that_leave_among_short_tasks_run_none_twice_and_wait_for_nothing(kubectl):
-    kubectl.apply(*(job(f"short-{broker}", broker, SHORT) for broker in BROKERS))
+    kubectl.apply(*(job(f"brief-{broker}", broker, brief(["trireme"], leaving=4, tasks=1000)) for broker in BROKERS))
     for broker in BROKERS:
-        assert output(kubectl, f"short-{broker}").splitlines()[-1] == "in time 1"
+        counted = json.loads(output(kubectl, f"brief-{broker}").splitlines()[-1])["trireme"]
+        assert {name: counted[name] for name in ("done", "doubled", "at_limit")} == {
+            "done": 1000,
+            "doubled": 0,
+            "at_limit": 0,
+        }
 
 
 def test_a_task_that_meets_many_workers_that_leave_is_not_put_aside(kubectl):

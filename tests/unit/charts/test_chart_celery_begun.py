@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from charting import CHARTS
@@ -11,19 +10,17 @@ pytest.importorskip("celery", reason="celery is not installed: uv sync")
 
 # One task is written to the process, one waits; nothing is heard before the pool is to forget what the broker gives on.
 PROGRAM = """
-import sys, time
-from pathlib import Path
+import os, sys
 from celery.concurrency.asynpool import SCHED_STRATEGY_FAIR, AsynPool
 from kombu.asynchronous import Hub, set_event_loop
 import trireme_begun
 
-begins, ends = map(Path, sys.argv[1:3])
+(hear, begin), (wait, end) = os.pipe(), os.pipe()
 trireme_begun.remember()
 
 def task(name):
-    begins.touch()
-    while not ends.exists():
-        time.sleep(0.01)  # until it is told to end
+    os.write(begin, b"1")
+    os.read(wait, 1)
     return name
 
 hub = Hub()
@@ -34,15 +31,14 @@ done = []
 written, waiting = [pool.apply_async(task, (name,), callback=done.append) for name in ("written", "waiting")]
 while written._write_to is None:
     hub.run_once()
-while not begins.exists():
-    time.sleep(0.01)  # the process takes it
+os.read(hear, 1)
 if "killed" in sys.argv:
     written._write_to.terminate()
     written._write_to.join()
 pool.flush()
 print(*(name for name, job in (("written", written), ("waiting", waiting)) if job._job in pool._cache))
 print(len(pool._busy_workers), written.ready())
-ends.touch()
+os.write(end, b"1")
 pool.close()
 pool.join()
 print(*done)
@@ -52,8 +48,8 @@ print(*done)
 @pytest.mark.parametrize(
     ("how", "said"), [("alive", ["written", "1 False", "written"]), ("killed", ["", "0 False", ""])]
 )
-def test_what_a_process_was_given_is_awaited(tmp_path: Path, how: str, said: list[str]) -> None:
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "begins"), str(tmp_path / "ends"), how]
+def test_what_a_process_was_given_is_awaited(how: str, said: list[str]) -> None:
+    command = [sys.executable, "-c", PROGRAM, how]
     env = {"PYTHONPATH": str(CHARTS / "celery" / "files"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.split("\n") == [*said, ""], done.stderr
