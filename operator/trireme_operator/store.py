@@ -22,9 +22,7 @@ from trireme_operator.api import (
     cluster_name,
     key_of,
 )
-
-# So many are told in a job's status.
-_MOST_FAILED = 10
+from trireme_operator.plan import attempts
 
 
 class Store:
@@ -60,7 +58,7 @@ class Store:
             for owner in old["metadata"].get("ownerReferences", []):
                 found = self.get(Key(JOB.kind, key.namespace, owner["name"])) if owner["kind"] == JOB.kind else None
                 if found and found["metadata"]["uid"] == owner["uid"]:
-                    self._failed[owner["uid"]] = [*self.failed(found), old][-_MOST_FAILED:]
+                    self._failed[owner["uid"]] = [*self.failed(found), old][-attempts.MOST :]
 
     def _take_out(self, key: Key) -> Object | None:
         old = self._objects[key.kind].pop(key, None)

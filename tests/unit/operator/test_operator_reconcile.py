@@ -614,13 +614,18 @@ def test_a_volume_that_can_not_be_mounted_is_told(component: str) -> None:
     assert reason(twin, NUMBERS, "Ready")[1] in ("ControlNotReady", "NoWorkers")
 
 
+def drivers_pod(twin: Twin) -> Object:
+    """Return the first pod of the job's driver, as it starts."""
+    pod = starting_pod("mean-driver-1", "driver", **{"trireme.dev/job": "mean"})
+    owner = {"kind": "Job", "name": DRIVER.name, "uid": twin.objects[DRIVER]["metadata"]["uid"]}
+    return {**pod, "metadata": {**pod["metadata"], "ownerReferences": [owner]}}
+
+
 def test_a_drivers_volume_that_can_not_be_mounted_is_told() -> None:
     twin = settled(cluster(replicas=1))
     twin.put(fresh(job(driver=COMMAND)))
     reconcile(twin, MEAN)
-    pod = starting_pod("mean-driver-1", "driver", **{"trireme.dev/job": "mean"})
-    owner = {"kind": "Job", "name": DRIVER.name, "uid": twin.objects[DRIVER]["metadata"]["uid"]}
-    twin.put({**pod, "metadata": {**pod["metadata"], "ownerReferences": [owner]}})
+    twin.put(drivers_pod(twin))
     twin.failed_mounts[Key("Pod", NAMESPACE, "mean-driver-1")] = NO_SECRET
     reconcile(twin, MEAN)
     twin.clock.pass_(10)
@@ -632,9 +637,7 @@ def test_a_driver_that_was_evicted_and_is_gone_at_the_next_look_is_told() -> Non
     twin = settled(cluster(replicas=1))
     twin.put(fresh(job(driver=COMMAND)))
     reconcile(twin, MEAN)
-    pod = starting_pod("mean-driver-1", "driver", **{"trireme.dev/job": "mean"})
-    owner = {"kind": "Job", "name": DRIVER.name, "uid": twin.objects[DRIVER]["metadata"]["uid"]}
-    pod = {**pod, "metadata": {**pod["metadata"], "ownerReferences": [owner]}}
+    pod = drivers_pod(twin)
     twin.put(pod)
     reconcile(twin, MEAN)
     evicted = condition("DisruptionTarget", "True", "EvictionByEvictionAPI")
