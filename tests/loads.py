@@ -189,7 +189,7 @@ class Load:
 # Workers of its own, by turns of each kind, are told to leave among tasks of less than a millisecond; a last one ends
 # them all. Most have given their processes a task then of which they have not heard yet that it has begun.
 _BRIEF = """
-import json, os, subprocess, sys, time
+import json, os, random, subprocess, sys, time
 from collections import Counter
 from pathlib import Path
 
@@ -221,11 +221,12 @@ for kind in KINDS:
         brief.apply_async([kind, number], queue=f"brief-{kind}")
 for number in range(LEAVING + 1):
     for kind in KINDS:
-        wanted = len(ran[kind]) + 20 if number < LEAVING else TASKS
+        wanted = min(len(ran[kind]) + 20, TASKS) if number < LEAVING else TASKS
         worker = [*COMMANDS[kind], *OPTIONS, f"--queues=brief-{kind}"]
         with subprocess.Popen(worker, env=ENV, stdout=subprocess.PIPE, text=True) as process:
             while len(ran[kind]) < wanted:
                 ran[kind][pipes[kind].readline()] += 1
+            time.sleep(random.uniform(0, 0.05))  # it is told at any moment, not just when a task has run
             process.terminate()
             start = time.monotonic()
             said[kind] += process.communicate()[0]
