@@ -48,8 +48,6 @@ from trireme_operator.store import Store
 
 logger = logging.getLogger(__name__)
 
-OUTPUT_LINES = 10
-OUTPUT_CHARACTERS = 4096
 LOG_LINES = 1000
 # So long after its end a driver's log is asked for, if its node does not answer, and tried to be kept.
 _LOG_SECONDS = 30.0
@@ -306,7 +304,7 @@ class Reconciler:
         output = log = trouble = None
         if driver and job_plan.wants_output(job, driver) and pods:
             log = await self._log(driver, pods[-1], now)
-            output = "\n".join((log or "").splitlines()[-OUTPUT_LINES:]).strip()[-OUTPUT_CHARACTERS:]
+            output = job_plan.last_lines(log or "", engine_of(job, self._store))
         if driver and cluster_plan.worth_a_closer_look(job, "DriverRunning", now):
             trouble = await self._look_closer_at_driver(job, driver, pods)
         cluster = self._store.get(Key(WORKER_CLUSTER.kind, namespace, job_plan.cluster_name(job)))

@@ -1,5 +1,6 @@
 """What to do about a WorkerJob."""
 
+import re
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from trireme_operator.api import (
     owned_by,
     owner_reference,
 )
-from trireme_operator.engines import Driver
+from trireme_operator.engines import ENGINES, Driver
 from trireme_operator.plan import attempts, quota
 from trireme_operator.plan.action import Delete, Patch, Plan
 from trireme_operator.plan.attempts import DRIVER
@@ -34,6 +35,8 @@ from trireme_operator.plan.difference import sealed
 from trireme_operator.plan.pods import Trouble, of_pods
 
 PROGRAM = "/opt/trireme/script"
+_OUTPUT_LINES = 10
+_OUTPUT_CHARACTERS = 4096
 _PLACEMENT = ("nodeSelector", "priorityClassName", "tolerations")
 
 
@@ -101,6 +104,14 @@ def end(driver: Object) -> datetime:
 def wants_output(job: Object, driver: Object | None) -> bool:
     """Tell whether the driver's last lines are to be read now: it has ended, and the status does not say so yet."""
     return _is_over(driver) and not has_ended(job)
+
+
+def last_lines(log: str, engine: str) -> str:
+    """Return the last lines of a driver's log, without what the engine's client may add once the program is through."""
+    afterword = ENGINES[engine].afterword if engine in ENGINES else ""
+    if afterword:
+        log = re.sub(rf"^(?:{afterword}\s*)+\Z", "", log, flags=re.MULTILINE)
+    return "\n".join(log.splitlines()[-_OUTPUT_LINES:]).strip()[-_OUTPUT_CHARACTERS:]
 
 
 def plan(job: Object, observed: Observed, now: datetime) -> Plan:

@@ -1,6 +1,8 @@
 """What is decided about a WorkerJob."""
 
 import re
+import subprocess
+import sys
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,6 +33,7 @@ from trireme_operator.plan.job import (
     driver_name,
     has_ended,
     is_anothers,
+    last_lines,
     plan,
     status,
     wants_output,
@@ -920,6 +923,39 @@ def test_names(item: Object, cluster_: str) -> None:
 def test_output_is_read_once(status: Object | None, driver: Object | None, wanted: bool, over: bool) -> None:
     item = job(status=status)
     assert (wants_output(item, driver), has_ended(item)) == (wanted, over)
+
+
+# As in a client of Dask whose loop ends with the wait of its batches: by tornado's clock, and told by asyncio.
+AFTERWORD = """
+import asyncio
+import distributed
+from tornado.locks import Event
+
+print("an answer", flush=True)
+
+
+async def wait_and_forget():
+    wait = Event().wait(timeout=asyncio.get_running_loop().time())
+    await asyncio.wait([wait])
+
+
+asyncio.run(wait_and_forget())
+"""
+
+
+def test_what_a_client_of_dask_says_as_it_ends_is_not_the_output() -> None:
+    command = [sys.executable, "-c", AFTERWORD]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
+    log = done.stdout
+    assert re.match(r"an answer\n.*never retrieved\n.*Timeout.*\n.*Timeout\n\Z", log)
+    said = log.removeprefix("an answer\n")
+    assert [last_lines(given, "dask") for given in (log, log + said, said, f"{said}more\n")] == [
+        "an answer",
+        "an answer",
+        "",
+        f"{said}more",
+    ]
+    assert [last_lines(log, engine) for engine in ("celery", "spark", "")] == [log.strip()] * 3
 
 
 def finished(end: str, ago: float, **spec: Any) -> Object:
