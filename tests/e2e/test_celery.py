@@ -20,8 +20,9 @@ SAMPLES = TOP / "manifests" / "samples" / "celery"
 STARTED = ("routes", "priorities", "rabbitmq", "retries", "monitor", "periodic", "pools")
 SMALL = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "20m"}}
 BROKERS = ("on-redis", "on-rabbitmq")
-# Redis has to give back every second what was not acknowledged for five seconds, so that a longer task would run twice.
-IMPATIENT = {"visibility_timeout": 5, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
+# Redis has to give back every second what was not acknowledged for 20, so that a longer task would run twice. Workers
+# begin that time anew every two seconds, or a few more where they get little of a CPU.
+IMPATIENT = {"visibility_timeout": 20, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
 TASKS = """
 import socket
 import time
@@ -162,7 +163,7 @@ def kubectl():
             cluster("on-redis", broker=broker, config={"broker_transport_options": IMPATIENT}),
             cluster("on-rabbitmq", broker={"type": "rabbitmq", **broker}),
             REPORTERS,
-            job("long", "on-redis", "from tasks import note; print(note.delay('long', 15).get(timeout=240))"),
+            job("long", "on-redis", "from tasks import note; print(note.delay('long', 60).get(timeout=240))"),
         )
         kubectl("apply", *(f"--filename={SAMPLES / sample}.yaml" for sample in STARTED))
         yield kubectl

@@ -174,8 +174,8 @@ spark.stop()
 @pytest.mark.parametrize(
     ("engine", "memory", "script", "printed"),
     [
-        ("dask", "512Mi", DASK, "rowed rowed 8 rowed 0\n"),
-        ("spark", "1Gi", SPARK, "rowed rowed 8\n"),
+        ("dask", "512Mi", DASK, "rowed rowed 8 rowed 0"),
+        ("spark", "1Gi", SPARK, "rowed rowed 8"),
     ],
 )
 def test_every_python_of_a_cluster_gets_the_packages(cli, kubectl, oars, tmp_path, engine, memory, script, printed):
@@ -184,8 +184,8 @@ def test_every_python_of_a_cluster_gets_the_packages(cli, kubectl, oars, tmp_pat
     (tmp_path / "job.py").write_text(script)
     words = (f"--engine={engine}", "--workers=1", "--cpu=300m", f"--memory={memory}", "--driver-memory=1Gi")
     done = cli("run", f"--name=by-{engine}", *words, *oars, str(tmp_path / "job.py"))
-    # Spark's driver logs, too.
-    assert done.stdout.endswith(printed), (done.stdout, done.stderr)
+    # Spark's driver logs, too; Dask's client may, as it ends.
+    assert printed in done.stdout.splitlines(), (done.stdout, done.stderr)
     kubectl("delete", "wj", f"by-{engine}")
 
 

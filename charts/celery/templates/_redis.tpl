@@ -26,6 +26,14 @@ env:
       {{- toYaml .auth | nindent 6 }}
 ports:
   - {name: tcp-redis, containerPort: 6379}
+{{- /*
+Told to end, Redis may do so before it has sent the answers of its last commands: a task that it gave to a worker then
+is in no list, and the worker has not got it. So before that it is told to run no command that writes: clients wait, and
+ask again once it is back. For as long as the pod may take to end, in milliseconds.
+*/}}
+lifecycle:
+  preStop:
+    exec: {command: [redis-cli, client, pause, "30000", write]}
 {{- /* It answers an error instead while it still loads its file; after that, it answers if it listens. */ -}}
 {{- $ping := dict "exec" (dict "command" (list "sh" "-c" "redis-cli ping | grep -q PONG")) }}
 {{- $listens := dict "tcpSocket" (dict "port" "tcp-redis") }}
