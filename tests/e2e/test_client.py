@@ -184,8 +184,9 @@ def test_every_python_of_a_cluster_gets_the_packages(cli, kubectl, oars, tmp_pat
     (tmp_path / "job.py").write_text(script)
     words = (f"--engine={engine}", "--workers=1", "--cpu=300m", f"--memory={memory}", "--driver-memory=1Gi")
     done = cli("run", f"--name=by-{engine}", *words, *oars, str(tmp_path / "job.py"))
-    # Spark's driver logs, too; Dask's client may, as it ends.
+    # Spark's driver logs, too; Dask's client may, as it ends, which is not of the output.
     assert printed in done.stdout.splitlines(), (done.stdout, done.stderr)
+    assert kubectl.get(f"wj/by-{engine}")["status"]["output"].splitlines()[-1] == printed
     kubectl("delete", "wj", f"by-{engine}")
 
 
