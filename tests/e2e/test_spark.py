@@ -129,6 +129,11 @@ def test_a_killed_master_a_stranger_and_a_fair_share(shared):
     assert output(shared, "second")[-1] == "1225"
     assert output(shared, "lasting-sum")[-1] == "1770"
     assert {shared.get(f"wj/{name}")["status"]["attempts"] for name in ("second", "lasting-sum")} == {1}
+    # They kept their executors.
+    told = shared(
+        "logs", "--selector=app.kubernetes.io/instance=lasting,app.kubernetes.io/component=worker", "--tail=-1"
+    )
+    assert sorted(re.findall(r"Asked to launch executor (\S+)/\d+ ", told)) == sorted(before)
     until(lambda: "SaslException" in shared("logs", "job/stranger-driver", "--tail=-1", check=False), seconds=90)
     assert "let in" not in shared("logs", "job/stranger-driver", "--tail=-1")
     # The new master knows those of the old one, and no third.

@@ -116,14 +116,15 @@ The user's entry takes the place of the chart's. Arguments: chart (list), user (
 {{/*
 A startup probe every second, so that a pod is ready as soon as it works, then a calm readiness probe.
 Arguments: probe (the handler, as a map), startSeconds (how long the start may take); then (the handler once it has
-started, where another one is cheaper or tells more), readySeconds (how often that is asked: 10 if left out).
+started, where another one is cheaper or tells more), readySeconds (how often that is asked: 10 if left out), waitSeconds
+(for a probe that itself waits for the start: how long it is left to).
 */}}
 {{- define "common.startAndReady" -}}
 startupProbe:
   {{- toYaml .probe | nindent 2 }}
   periodSeconds: 1
-  timeoutSeconds: 5
-  failureThreshold: {{ .startSeconds }}
+  timeoutSeconds: {{ .waitSeconds | default 5 }}
+  failureThreshold: {{ div .startSeconds (.waitSeconds | default 1) }}
 readinessProbe:
   {{- .then | default .probe | toYaml | nindent 2 }}
   periodSeconds: {{ .readySeconds | default 10 }}

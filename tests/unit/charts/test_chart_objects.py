@@ -586,6 +586,17 @@ def test_no_process_is_started_each_second_until_a_spark_worker_is_ready(render:
     assert worker["readinessProbe"]["periodSeconds"] >= 30
 
 
+def test_a_spark_master_that_remembers_is_reached_once_it_has_recovered(render: Render) -> None:
+    """Its Service leads to no pod whose startup probe has not ended, and that one waits by itself."""
+    objects = render("spark", {"master": {"persistence": {"enabled": True}}})
+    assert not objects["Service", f"{NAME}-master"]["spec"].get("publishNotReadyAddresses")
+    startup = container(objects["StatefulSet", f"{NAME}-master"])["startupProbe"]
+    assert startup["exec"]["command"][-1].endswith("recovered.sh")
+    # As long as it waits for the first answer is left to the probe; for the rest it takes 20 s.
+    assert startup["timeoutSeconds"] > 20
+    assert startup["timeoutSeconds"] * startup["failureThreshold"] == 300
+
+
 def test_a_spark_executor_told_to_leave_as_it_starts_waits_for_itself_for_seconds(render: Render) -> None:
     """Spark's own 30 s are how long such a worker would take to leave; who moves blocks there is as patient in all."""
     text = render("spark")["ConfigMap", f"{NAME}-conf"]["data"]["spark-defaults.conf"]

@@ -21,6 +21,7 @@ from charting import CHARTS
 
 SCRIPT = CHARTS / "spark" / "files" / "drain.sh"
 READY = SCRIPT.with_name("ready.sh")
+RECOVERED = SCRIPT.with_name("recovered.sh")
 PROCESSES = Path(__file__).with_name("spark_pod.py")
 RECORDED = Path(__file__).parents[1] / "operator" / "recorded" / "spark"
 WORKER = json.loads((RECORDED / "decommissioned.json").read_text())["workers"][0]
@@ -473,3 +474,43 @@ def test_a_worker_that_its_master_does_not_count_is_not_ready(tmp_path: Path, st
     code, asked = ready(tmp_path, [states])
     assert code == 1
     assert asked > 1
+
+
+# The master's startup probe
+
+
+def recovered(states: list[str], seconds: int = 0) -> tuple[int, int]:
+    """Run the script of a master's startup probe; return its exit code, and how often it asked.
+
+    Args:
+        states: what the master says of itself, one question after the other; the last one stays. A "" is no answer.
+        seconds: how long it has waited by then.
+    """
+    address = f"127.{random.randrange(1, 255)}.{random.randrange(255)}.{HOSTS['master']}"
+    shown = json.loads((RECORDED / "recovering.json").read_text())
+    left = [*states]
+
+    def content() -> Any:
+        state = left.pop(0) if len(left) > 1 else left[0]
+        return {**shown, "status": state} if state else {}
+
+    page = Page(address, 8080, "/json/", content)
+    environment = {**os.environ, "POD_IP": address, "SECONDS": str(seconds)}
+    try:
+        found = subprocess.run(["bash", RECOVERED], env=environment, timeout=LIMIT)
+        return found.returncode, page.asked
+    finally:
+        page.close()
+
+
+def test_nobody_is_led_to_a_master_before_it_has_told_those_that_it_knew() -> None:
+    assert recovered(["ALIVE"]) == (0, 1)
+    assert recovered(["", "STANDBY", "RECOVERING", "COMPLETING_RECOVERY", "ALIVE"]) == (0, 5)
+
+
+def test_a_master_waits_for_those_that_have_gone_no_longer_than_20_s() -> None:
+    code, asked = recovered(["RECOVERING"], seconds=18)
+    assert code == 0
+    assert asked > 1
+    # That time begins with its first answer.
+    assert recovered(["", "RECOVERING", "ALIVE"], seconds=20) == (0, 3)
