@@ -183,7 +183,9 @@ class Load:
         """End it, and return what it counted."""
         self.kubectl("exec", f"job/{self.driver}", "--", "touch", "/tmp/stop")
         self.kubectl.wait(f"job/{self.driver}", "condition=Complete", seconds=300)
-        return json.loads(self.kubectl("logs", f"job/{self.driver}", "--tail=1"))
+        # An engine's client may log as it ends.
+        lines = self.kubectl("logs", f"job/{self.driver}", "--tail=100").splitlines()
+        return json.loads([line for line in lines if line.startswith("{")][-1])
 
 
 # Workers of its own, by turns of each kind, are told to leave among tasks of less than a millisecond; a last one ends

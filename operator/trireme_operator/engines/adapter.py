@@ -85,7 +85,7 @@ class Adapter:
         unfit: says what is wrong with a group of its spec, as a field and what to do; empty if nothing is.
         forgets: says how to have a control pod keep what it knows, where one that takes its place knows no driver of
             before, which waits for ever then; given a control pod. Empty if it keeps that, or drivers find out.
-        afterword: what its client may log behind the last line of a program that ends well; a regular expression.
+        afterword: what its client may log behind the last line of a program, as a regular expression.
         unknown: what is wrong with the keys of a configuration that may be another library's, and is taken therefore;
             given the chart's value `config` and its schema.
     """

@@ -96,6 +96,10 @@ SPARK = Adapter(
     driver_ports=({"name": "http-ui", "containerPort": 4040},),
     servers=("connect",),
     forgets=_forgets,
+    # Warnings as the chart has them printed, with their traces: most are of messages that are still on their way to a
+    # part of the application that has stopped. An error stays, for it may be why a program failed.
+    afterword=r"\d{4}-\d\d-\d\dT[\d:.]{12} WARN [\w$]+: .*"
+    r"(?:\n(?:(?:[a-z]\w*\.)+[A-Z][\w$]*(?:: .*)?|\t(?:at|\.\.\.|Suppressed:) .*|Caused by: .*))*",
 )
 
 _ALIVE = "ALIVE"

@@ -36,6 +36,7 @@ from trireme_operator.plan.pods import Trouble, of_pods
 
 PROGRAM = "/opt/trireme/script"
 _OUTPUT_LINES = 10
+_AFTERWORD_LINES = 200
 _OUTPUT_CHARACTERS = 4096
 _PLACEMENT = ("nodeSelector", "priorityClassName", "tolerations")
 
@@ -110,6 +111,8 @@ def last_lines(log: str, engine: str) -> str:
     """Return the last lines of a driver's log, without what the engine's client may add once the program is through."""
     afterword = ENGINES[engine].afterword if engine in ENGINES else ""
     if afterword:
+        # Of all lines it takes seconds where each is one of these, but not the last.
+        log = "\n".join(log.splitlines()[-_AFTERWORD_LINES:])
         log = re.sub(rf"^(?:{afterword}\s*)+\Z", "", log, flags=re.MULTILINE)
     return "\n".join(log.splitlines()[-_OUTPUT_LINES:]).strip()[-_OUTPUT_CHARACTERS:]
 
