@@ -4,7 +4,7 @@
 status() {
     exec 3<>"/dev/tcp/$POD_IP/8080" || return
     printf 'GET /json/ HTTP/1.0\r\n\r\n' >&3
-    grep -o '"status" : "[A-Z]*"' <&3
+    grep -o '"status" : "[A-Z_]*"' <&3
 }
 
 until found=$(status 2>/dev/null); [[ $found == *ALIVE* ]]; do

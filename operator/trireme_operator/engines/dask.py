@@ -18,13 +18,10 @@ DASK = Adapter(
     has_password=False,
     shared_env=("DASK_SCHEDULER_ADDRESS", "DASK_CONFIG"),
     shared_volumes=("code", "conf"),
-    # The scheduler has hung up before the client's batches (distributed.batched) waited for their next, or before it
-    # answered what nobody waits for any more, and asyncio tells of that if it ends just as the client's loop does.
-    # More often where other work takes the cores.
-    afterword=r"(?:Future|Task) exception was never retrieved\n"
-    r"future: <.*exception=(?:TimeoutError|CommClosedError)\(.*\n"
-    r"(?:(?:[\w.]+(?:: .*)?\n\nThe above exception was .*\n\n)?Traceback \(most recent call last\):\n(?: .*\n)+)*"
-    r"(?:\w+\.)*(?:TimeoutError: Timeout|CommClosedError: .*)",
+    # The scheduler has hung up before the client's batches (distributed.batched) waited for their next, and asyncio
+    # tells of that wait if it ends just as the client's loop does. More often where other work takes the cores.
+    afterword=r"Future exception was never retrieved\nfuture: <Future finished exception=TimeoutError\('Timeout'\)>\n"
+    r"(\w+\.)*TimeoutError: Timeout",
     unknown=unknown,
 )
 

@@ -958,41 +958,6 @@ def test_what_a_client_of_dask_says_as_it_ends_is_not_the_output() -> None:
     assert [last_lines(log, engine) for engine in ("celery", "spark", "")] == [log.strip()] * 3
 
 
-# A request that was under way as the client closed its connections, and that nobody waits for.
-HUNG_UP = """
-import asyncio
-from distributed.comm.core import CommClosedError
-
-print("an answer", flush=True)
-
-
-async def read():
-    try:
-        raise OSError("Stream is closed")
-    except OSError as error:
-        raise CommClosedError("in <TCP (closed) rpc>: Stream is closed") from error
-
-
-async def ask_and_forget():
-    await asyncio.wait([asyncio.create_task(read())])
-
-
-asyncio.run(ask_and_forget())
-"""
-
-
-def test_a_request_of_dasks_client_that_nobody_waits_for_is_not_the_output() -> None:
-    command = [sys.executable, "-c", HUNG_UP]
-    log = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
-    assert re.match(
-        r"an answer\nTask .*never retrieved\n(.*\n)+The above exception .*\n(.*\n)+.*CommClosedError: .*\n\Z", log
-    )
-    assert last_lines(log, "dask") == "an answer"
-    # Of others that nobody waited for, and of a program that ends by this one, all is told.
-    for other in (log.replace("CommClosedError", "ValueError"), log.partition("Traceback")[2]):
-        assert last_lines(other, "dask") == "\n".join(other.splitlines()[-10:]).strip()
-
-
 DROPPED = (
     "2026-11-29T21:50:32.773 WARN Dispatcher: Message RequestMessage(10.244.1.20:7077, "
     "NettyRpcEndpointRef(spark://AppClient@10.244.0.82:43757), ExecutorUpdated(0,EXITED,Some(Command exited"
